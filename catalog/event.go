@@ -1,0 +1,418 @@
+package catalog
+
+import "time"
+
+// An Event is something that happened, told once and never changed. Append
+// writes it to the ledger as canonical JSON and to the tables derived from it,
+// in one transaction. Kind is the word stored in the ledger entry.
+type Event interface{ Kind() string }
+
+// SiteOpened is the first entry of every ledger.
+type SiteOpened struct {
+	Name    string `json:"name"`
+	Code    string `json:"code"`
+	Key     string `json:"key"`     // verifier key of the site's checkpoint signer (sumdb/note form)
+	Version string `json:"version"` // of saoluu
+}
+
+// InventorySet says what is to be protected from this instant on. It is
+// appended whenever the loaded configuration differs from the last one set, so
+// that a report about the past judges the inventory of the past.
+type InventorySet struct {
+	ConfigSHA256 string      `json:"config_sha256"`
+	Site         SiteInfo    `json:"site"`
+	Classes      []ClassInfo `json:"classes"`
+	Targets      []TargetRow `json:"targets"`
+	Assets       []Asset     `json:"assets"`
+}
+
+// SiteInfo is the part of the configuration's [site] that reports print.
+type SiteInfo struct {
+	Name     string   `json:"name"`
+	Code     string   `json:"code"`
+	Level    int      `json:"level"`
+	Zone     string   `json:"zone"`
+	Timezone string   `json:"timezone"`
+	Packs    []string `json:"packs"`
+}
+
+// ClassInfo is one retention class.
+type ClassInfo struct {
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	KeepMin string `json:"keep_min"`
+	KeepMax string `json:"keep_max"`
+	Copies  int    `json:"copies"`
+}
+
+// TargetRow is one target as configured.
+type TargetRow struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Site     string `json:"site,omitempty"`
+	External bool   `json:"external,omitempty"`
+}
+
+// An Asset is one row of the inventory: a job as the regulations see it.
+type Asset struct {
+	Job          string   `json:"job"`
+	Title        string   `json:"title"`
+	System       string   `json:"system,omitempty"`
+	Category     string   `json:"category"`
+	Importance   string   `json:"importance"`
+	Secrecy      string   `json:"secrecy"`
+	Label        string   `json:"label,omitempty"`
+	Owner        string   `json:"owner,omitempty"`
+	Class        string   `json:"class"`
+	Source       string   `json:"source"` // kind of source
+	Method       string   `json:"method"` // how it is saved, in words for the inventory's column
+	Schedule     string   `json:"schedule"`
+	TestSchedule string   `json:"test_schedule"`
+	Targets      []string `json:"targets"`
+	RPOSeconds   int64    `json:"rpo_seconds,omitempty"`
+	RTOSeconds   int64    `json:"rto_seconds,omitempty"`
+	InService    string   `json:"in_service,omitempty"` // YYYY-MM-DD
+}
+
+// Slot actions.
+const (
+	ActionBackup = "backup"
+	ActionTest   = "test"
+	ActionUpkeep = "upkeep" // Job holds the target's name
+)
+
+// A Slot is one thing that should happen. (Job, Action, Due) is unique for ever.
+type Slot struct {
+	Job    string    `json:"job"`
+	Action string    `json:"action"`
+	Due    time.Time `json:"due"`
+}
+
+// SlotsPlanned records slots before they are due. After it, the schedule is
+// planned up to Until: no slot earlier than that is ever made again.
+type SlotsPlanned struct {
+	Until time.Time `json:"until"`
+	Slots []Slot    `json:"slots"`
+}
+
+// Slot states. Open and Running are not final.
+const (
+	SlotOpen    = "open"
+	SlotDone    = "done"
+	SlotFailed  = "failed"
+	SlotCovered = "covered" // missed, and a later run caught up for it
+	SlotMissed  = "missed"  // nothing ran for it
+	SlotWaived  = "waived"
+	SlotDropped = "dropped" // its job left the inventory
+)
+
+// SlotsClosed ends slots without a run of their own (missed, covered, waived,
+// dropped). Slots ended by a run are named in RunFinished and TestFinished.
+type SlotsClosed struct {
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	Run    string `json:"run,omitempty"` // the run that covers them
+	Slots  []Slot `json:"slots"`
+}
+
+// Triggers of a run or test.
+const (
+	TriggerSchedule = "schedule"
+	TriggerCatchUp  = "catch-up"
+	TriggerManual   = "manual"
+)
+
+// RunStarted comes before anything else of a run.
+type RunStarted struct {
+	Run     string     `json:"run"` // unique, sorts by time
+	Job     string     `json:"job"`
+	Due     *time.Time `json:"due,omitempty"` // its slot
+	Trigger string     `json:"trigger"`
+	Attempt int        `json:"attempt"` // 1 for the first try inside the slot
+}
+
+// Run and part states.
+const (
+	RunRunning     = "running"
+	RunComplete    = "complete"
+	RunIncomplete  = "incomplete"
+	RunFailed      = "failed"
+	RunInterrupted = "interrupted"
+	RunSkipped     = "skipped"
+)
+
+// RunFinished ends a run, however it ended. A run is good only when State is
+// RunComplete.
+type RunFinished struct {
+	Run          string      `json:"run"`
+	Job          string      `json:"job"`
+	Class        string      `json:"class"`
+	Category     string      `json:"category"`
+	Due          *time.Time  `json:"due,omitempty"`
+	Covers       []time.Time `json:"covers,omitempty"` // earlier missed slots this run catches up for
+	LastAttempt  bool        `json:"last_attempt"`     // no retry follows: the slot closes with this run
+	Trigger      string      `json:"trigger"`
+	State        string      `json:"state"`
+	StartedAt    time.Time   `json:"started_at"`
+	ConsistentAt time.Time   `json:"consistent_at"` // the instant the data stand for; zero unless data were saved
+	FinishedAt   time.Time   `json:"finished_at"`
+	Parts        []Part      `json:"parts"`
+	Copies       []Copy      `json:"copies"`
+	Facts        *Blob       `json:"facts,omitempty"` // facts document, kept beside the ledger
+	Error        string      `json:"error,omitempty"`
+	ErrorKind    string      `json:"error_kind,omitempty"`
+	Hint         string      `json:"hint,omitempty"`
+	Engine       Tool        `json:"engine"`
+	ClockSuspect bool        `json:"clock_suspect,omitempty"`
+	Recovered    bool        `json:"recovered,omitempty"` // made from a repository's tags, not from a run we saw
+}
+
+// A Part is one stream or tree of a run.
+type Part struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Bytes  int64  `json:"bytes"`            // read from the source
+	Files  int64  `json:"files,omitempty"`  // in a tree
+	SHA256 string `json:"sha256,omitempty"` // of a stream
+	Error  string `json:"error,omitempty"`
+}
+
+// A Copy is one run's snapshots on one target.
+type Copy struct {
+	Target     string            `json:"target"`
+	State      string            `json:"state"`     // RunComplete, RunFailed, RunIncomplete
+	Snapshots  map[string]string `json:"snapshots"` // part name to full snapshot id
+	AddedBytes int64             `json:"added_bytes"`
+	Separation *Separation       `json:"separation,omitempty"` // nil: not measured
+	Encryption string            `json:"encryption"`           // scheme id, for example EncryptionRestic
+	Error      string            `json:"error,omitempty"`
+}
+
+// EncryptionRestic is restic's scheme (restic design document, "Keys, Encryption and MAC").
+const EncryptionRestic = "AES-256-CTR+Poly1305-AES"
+
+// Separation says how far a copy lies from its source (levels L0 to L5).
+type Separation struct {
+	Level    int    `json:"level"`
+	How      string `json:"how"`                // what was compared, with device numbers
+	Declared bool   `json:"declared,omitempty"` // somebody says so; not measured
+	Unknown  bool   `json:"unknown,omitempty"`  // could not be measured; Level means nothing
+}
+
+// A Blob is a document stored beside the ledger by its digest.
+type Blob struct {
+	SHA256 string `json:"sha256"`
+	Count  int    `json:"count"` // facts in it
+}
+
+// A Tool is a program that took part.
+type Tool struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	SHA256  string `json:"sha256,omitempty"`
+}
+
+// TestStarted comes before anything else of a restore test.
+type TestStarted struct {
+	Test    string     `json:"test"`
+	Job     string     `json:"job"`
+	Run     string     `json:"run"`
+	Target  string     `json:"target"`
+	Due     *time.Time `json:"due,omitempty"`
+	Trigger string     `json:"trigger"`
+}
+
+// Verdicts. Only VerdictPassed is good.
+const (
+	VerdictPassed        = "passed"
+	VerdictFailed        = "failed"
+	VerdictUnknown       = "unknown"
+	VerdictNotConfigured = "not-configured"
+)
+
+// Levels, in rising order: how far a test really got.
+const (
+	LevelListed    = "listed"
+	LevelStructure = "structure"
+	LevelReread    = "reread"
+	LevelRestored  = "restored"
+	LevelAsserted  = "asserted"
+	LevelBooted    = "booted"
+)
+
+// TestFinished ends a restore test. A failed verdict invalidates the run.
+type TestFinished struct {
+	Test           string      `json:"test"`
+	Job            string      `json:"job"`
+	Source         string      `json:"source"` // kind
+	Run            string      `json:"run"`
+	ConsistentAt   time.Time   `json:"consistent_at"` // of the tested run
+	Target         string      `json:"target"`
+	Snapshots      []string    `json:"snapshots"`
+	Due            *time.Time  `json:"due,omitempty"`
+	Covers         []time.Time `json:"covers,omitempty"`
+	Trigger        string      `json:"trigger"`
+	StartedAt      time.Time   `json:"started_at"`
+	FinishedAt     time.Time   `json:"finished_at"`
+	Verdict        string      `json:"verdict"`
+	Level          string      `json:"level"` // empty when nothing was reached
+	Full           bool        `json:"full"`  // false: a sample was restored
+	Assertions     []Assertion `json:"assertions"`
+	RestoreSeconds float64     `json:"restore_seconds"`
+	RestoredBytes  int64       `json:"restored_bytes"`
+	Pick           string      `json:"pick"` // the rule that chose run and target
+	Seed           string      `json:"seed,omitempty"`
+	Control        string      `json:"control,omitempty"` // id of the negative control that vouches for the checks
+	Tools          []Tool      `json:"tools"`
+	Host           string      `json:"host"`
+	Error          string      `json:"error,omitempty"`
+	ErrorKind      string      `json:"error_kind,omitempty"`
+	Hint           string      `json:"hint,omitempty"`
+	ClockSuspect   bool        `json:"clock_suspect,omitempty"`
+}
+
+// An Assertion is one thing checked on restored data. It names no file of the
+// user's and carries no content.
+type Assertion struct {
+	Name     string `json:"name"`
+	Expected string `json:"expected"`
+	Actual   string `json:"actual"`
+	OK       bool   `json:"ok"`
+}
+
+// ControlFinished records a negative control: restored data damaged on purpose
+// and put before the same checks. Caught false makes every test of that kind of
+// source unknown until a later control is caught.
+type ControlFinished struct {
+	Control string `json:"control"`
+	Source  string `json:"source"` // kind
+	Job     string `json:"job"`
+	Damage  string `json:"damage"`
+	Caught  bool   `json:"caught"`
+	By      string `json:"by"` // the assertion that caught it
+}
+
+// CheckFinished records that the packs of group N of Of on a target were re-read.
+type CheckFinished struct {
+	Target     string     `json:"target"`
+	Due        *time.Time `json:"due,omitempty"`
+	N          int        `json:"n"`
+	Of         int        `json:"of"`
+	State      string     `json:"state"` // RunComplete: read and whole; RunFailed: damage; RunInterrupted or RunSkipped: could not look
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt time.Time  `json:"finished_at"`
+	Missing    []string   `json:"missing,omitempty"` // snapshots the catalog knows and the target does not hold
+	Error      string     `json:"error,omitempty"`
+	ErrorKind  string     `json:"error_kind,omitempty"`
+	Hint       string     `json:"hint,omitempty"`
+}
+
+// RetentionApplied names what was deleted from a target.
+type RetentionApplied struct {
+	Target  string       `json:"target"`
+	Removed []RemovedRow `json:"removed"`
+	State   string       `json:"state"`
+	Error   string       `json:"error,omitempty"`
+}
+
+// A RemovedRow is one copy deleted by retention.
+type RemovedRow struct {
+	Run       string   `json:"run"`
+	Job       string   `json:"job"`
+	Snapshots []string `json:"snapshots"`
+	Why       string   `json:"why"`
+}
+
+// TargetEnrolled records a repository made or adopted.
+type TargetEnrolled struct {
+	Target     string `json:"target"`
+	Type       string `json:"type"`
+	ID         string `json:"id"`         // identity written on the target
+	Repository string `json:"repository"` // restic repository id
+}
+
+// LockRemoved records that stale locks were cleared after our own child was gone.
+type LockRemoved struct {
+	Target string `json:"target"`
+	Why    string `json:"why"`
+}
+
+// DaemonStarted and DaemonStopped bound the time somebody was watching.
+type DaemonStarted struct {
+	Version string `json:"version"`
+	Host    string `json:"host"`
+	Boot    string `json:"boot"` // kernel boot id
+}
+
+// DaemonStopped is absent after a crash.
+type DaemonStopped struct {
+	Reason string `json:"reason"`
+}
+
+// Beat says the daemon was alive up to its time; appended hourly.
+type Beat struct{}
+
+// ConfigRefused records a reload whose configuration was not taken.
+type ConfigRefused struct {
+	Problems int    `json:"problems"`
+	First    string `json:"first"` // file:line:column and text; never a value
+}
+
+// ClockJumped records a wall clock that moved in a way time does not.
+type ClockJumped struct {
+	Before time.Time `json:"before"`
+	After  time.Time `json:"after"`
+}
+
+// CheckpointAnchored records that a signed checkpoint was put on a target.
+type CheckpointAnchored struct {
+	Target   string `json:"target"`
+	Size     int64  `json:"size"`
+	Root     string `json:"root"`
+	Snapshot string `json:"snapshot"`
+}
+
+// HoldSet stops (Held) or resumes deletion of a run.
+type HoldSet struct {
+	Run    string `json:"run"`
+	Held   bool   `json:"held"`
+	Reason string `json:"reason"`
+	By     string `json:"by"`
+}
+
+// RestoreFinished records a real restore.
+type RestoreFinished struct {
+	Job        string    `json:"job"`
+	Run        string    `json:"run"`
+	Target     string    `json:"target"`
+	To         string    `json:"to"` // kind of destination, never its address
+	State      string    `json:"state"`
+	Bytes      int64     `json:"bytes"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+	By         string    `json:"by"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// The kinds, as stored. Append only.
+func (SiteOpened) Kind() string         { return "site-opened" }
+func (InventorySet) Kind() string       { return "inventory-set" }
+func (SlotsPlanned) Kind() string       { return "slots-planned" }
+func (SlotsClosed) Kind() string        { return "slots-closed" }
+func (RunStarted) Kind() string         { return "run-started" }
+func (RunFinished) Kind() string        { return "run-finished" }
+func (TestStarted) Kind() string        { return "test-started" }
+func (TestFinished) Kind() string       { return "test-finished" }
+func (ControlFinished) Kind() string    { return "control-finished" }
+func (CheckFinished) Kind() string      { return "check-finished" }
+func (RetentionApplied) Kind() string   { return "retention-applied" }
+func (TargetEnrolled) Kind() string     { return "target-enrolled" }
+func (LockRemoved) Kind() string        { return "lock-removed" }
+func (DaemonStarted) Kind() string      { return "daemon-started" }
+func (DaemonStopped) Kind() string      { return "daemon-stopped" }
+func (Beat) Kind() string               { return "beat" }
+func (ConfigRefused) Kind() string      { return "config-refused" }
+func (ClockJumped) Kind() string        { return "clock-jumped" }
+func (CheckpointAnchored) Kind() string { return "checkpoint-anchored" }
+func (HoldSet) Kind() string            { return "hold-set" }
+func (RestoreFinished) Kind() string    { return "restore-finished" }

@@ -1,0 +1,79 @@
+// Package sources says how the things worth keeping are read: one file per kind
+// of source, each with a struct of documented fields, a constructor, Prepare and
+// private helpers, in that order. sourcetest holds the suite every source passes.
+//
+// A kind also knows how to compute its facts again from restored data, so that a
+// backup and its restore test compare the same thing by the same code.
+package sources
+
+import (
+	"context"
+	"time"
+
+	"saoluu/internal/command"
+)
+
+// A Source makes one consistent copy of something worth keeping.
+type Source interface {
+	// Prepare freezes or dumps the source and says what restic must read.
+	// Temporary files go below scratch, which the caller has made and will
+	// remove. On error nothing is left behind and the Payload is the zero value.
+	Prepare(ctx context.Context, scratch string) (Payload, error)
+}
+
+// A Locator is a Source that knows where on this host its data lie, so that the
+// distance to a copy can be measured. An empty list means not on this host.
+type Locator interface {
+	Locations(ctx context.Context) ([]string, error)
+}
+
+// A Payload is one consistent copy, ready to be read. All parts belong
+// together: a run is good only if all of them are.
+type Payload struct {
+	At    time.Time // the instant the data stand for
+	Parts []Part
+	// Facts returns what was true of the source at At. It is called once, after
+	// the parts have begun to be read and before Release, possibly at the same
+	// time as they are read. Nil means the kind has no facts.
+	Facts func(ctx context.Context) ([]Fact, error)
+	// Release drops locks, snapshots and temporary files. It is set on success
+	// and may be called twice.
+	Release func() error
+}
+
+// A Part is one snapshot of a Payload. Exactly one of Paths, File and Dump is set.
+type Part struct {
+	Name          string       // unique in the Payload, for example "database" or "globals"
+	Paths         []string     // absolute paths of trees and files
+	Exclude       []string     // restic exclude patterns; only with Paths
+	OneFileSystem bool         // only with Paths
+	File          string       // regular file, streamed under Filename
+	Dump          *command.Cmd // its standard output is the backup, under Filename
+	Filename      string       // name inside the snapshot; with File and Dump
+}
+
+// A Fact is something true of the source at the instant of the backup. Facts
+// are kept beside the ledger, not in it: Of may be a file name of the user's.
+type Fact struct {
+	Part  string `json:"part"`
+	Kind  string `json:"kind"`  // one of the Fact… constants
+	Of    string `json:"of"`    // table, path, role …; empty for the whole part
+	Value string `json:"value"` // canonical text, compared byte by byte
+}
+
+// Kinds of fact.
+const (
+	FactRows      = "rows"      // number of rows of a table
+	FactContent   = "content"   // order-independent digest of a table's rows
+	FactSchema    = "schema"    // digest of the schema
+	FactSHA256    = "sha256"    // of a file or stream
+	FactFiles     = "files"     // number of files in a tree
+	FactSize      = "size"      // bytes of a file
+	FactMode      = "mode"      // permission bits and type of a file
+	FactIntegrity = "integrity" // outcome of the engine's own check
+	FactRole      = "role"
+	FactExtension = "extension"
+	FactVersion   = "version"   // of the server
+	FactCollation = "collation"
+	FactSkipped   = "skipped"   // a fact that could not be taken consistently, and why
+)

@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			ok, err := run(strings.NewReader(tt.in), &out, must)
+			ok, err := run(strings.NewReader(tt.in), &out, must, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestRun(t *testing.T) {
 // Nothing that ran is not a success, whatever the list says.
 func TestRunNothing(t *testing.T) {
 	var out strings.Builder
-	ok, err := run(strings.NewReader(""), &out, "")
+	ok, err := run(strings.NewReader(""), &out, "", 0)
 	if err != nil || ok {
 		t.Errorf("run of nothing: ok = %v, error %v; want false and none", ok, err)
 	}
@@ -81,5 +81,15 @@ func TestReadRequired(t *testing.T) {
 	}
 	if _, err := readRequired(filepath.Join(t.TempDir(), "absent")); err == nil {
 		t.Error("an absent list was accepted")
+	}
+}
+
+// A check that failed before the tests is in the last line.
+func TestRunChecks(t *testing.T) {
+	var out strings.Builder
+	pass := `{"Action":"pass","Package":"saoluu/catalog","Test":"TestA"}` + "\n"
+	ok, err := run(strings.NewReader(pass), &out, "", 2)
+	if want := "1 passed, 2 failed, 0 skipped\n"; err != nil || ok || out.String() != want {
+		t.Errorf("run = %v, %v, output %q; want false and %q", ok, err, out.String(), want)
 	}
 }

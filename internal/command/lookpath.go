@@ -1,0 +1,101 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"saoluu/internal/fault"
+)
+
+// systemDirs are searched last: the PATH of a service or of cron often lacks
+// the sbin folders.
+const systemDirs = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// LookPath finds the program name in dirs, then along our PATH, then in the
+// folders of the system, and returns its absolute path. Relative folders are
+// passed over. When there is none, the error is fault.MissingTool with a hint
+// naming the Debian package.
+func LookPath(name string, dirs ...string) (string, error) {
+	dirs = append(dirs[:len(dirs):len(dirs)], filepath.SplitList(os.Getenv("PATH"))...)
+	return lookIn(name, append(dirs, filepath.SplitList(systemDirs)...))
+}
+
+func lookIn(name string, dirs []string) (string, error) {
+	if name != filepath.Base(name) {
+		return "", fault.New(fault.Usage, fmt.Sprintf("look for program %q", name), nil, "give a bare program name")
+	}
+	var denied error
+	for _, dir := range dirs {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		st, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			denied = err
+		case err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0:
+			return path, nil
+		}
+	}
+	return "", missing(name, denied)
+}
+
+// missing is the error for a program that is not there; err may be nil.
+func missing(name string, err error) error {
+	hint := fmt.Sprintf("install %q or put its folder on PATH", name)
+	if pkg := debianPackage(name); pkg != "" {
+		hint = "install it: apt-get install " + pkg
+	}
+	return fault.New(fault.MissingTool, fmt.Sprintf("program %q not found", name), err, hint)
+}
+
+// debianPackage names the package of Debian 12 and 13 that brings the program,
+// as dpkg -S says; "" when unknown here.
+func debianPackage(name string) string {
+	switch name {
+	case "pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_basebackup", "pg_isready":
+		return "postgresql-client"
+	case "postgres", "initdb", "pg_ctl", "pg_config":
+		return "postgresql"
+	case "mariadb", "mariadb-dump", "mysqldump", "mariadb-admin":
+		return "mariadb-client"
+	case "mariadbd", "mariadb-install-db":
+		return "mariadb-server"
+	case "sqlite3", "restic", "bubblewrap", "lvm2", "cpio", "age", "tar", "gzip", "openssl":
+		return name
+	case "redis-cli":
+		return "redis-tools"
+	case "redis-server":
+		return "redis-server"
+	case "qemu-img", "qemu-nbd", "qemu-io":
+		return "qemu-utils"
+	case "qemu-system-x86_64":
+		return "qemu-system-x86"
+	case "bwrap":
+		return "bubblewrap"
+	case "lvs", "vgs", "lvcreate", "lvremove":
+		return "lvm2"
+	case "btrfs":
+		return "btrfs-progs"
+	case "ssh", "ssh-keygen", "sftp", "ssh-keyscan":
+		return "openssh-client"
+	case "sshd":
+		return "openssh-server"
+	case "debugfs", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
+		return "e2fsprogs"
+	case "lsblk", "blkid", "findmnt", "losetup", "mount", "umount", "setpriv":
+		return "util-linux"
+	case "systemctl", "systemd-analyze", "journalctl", "systemd-creds":
+		return "systemd"
+	case "nginx":
+		return "nginx"
+	case "chromium":
+		return "chromium"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,187 @@
+package command
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"saoluu/internal/durable"
+	"saoluu/internal/fault"
+)
+
+// PumpEnv is the environment variable in which a pump receives the whole
+// environment of the program it runs, as a JSON array of KEY=value: so neither
+// does a secret of the dump stand in an argument, nor does the dump see the
+// secrets of the repository among which the pump runs.
+const PumpEnv = "SAOLUU_PUMP_ENV"
+
+// pumpBytes is the size of one read and of the pipe asked for: large enough
+// that switching between three processes does not show.
+const pumpBytes = 1 << 20
+
+// A Digest is what a pump saw pass.
+type Digest struct {
+	SHA256 string `json:"sha256"` // lower-case hexadecimal
+	Bytes  int64  `json:"bytes"`
+}
+
+// A PumpRequest is one stream to be passed through.
+type PumpRequest struct {
+	Argv   []string
+	Env    []string      // whole environment of Argv
+	Digest string        // file to write the Digest to; empty for none
+	Stall  time.Duration // no output for so long ends Argv; 0 means never
+	Stdin  io.Reader     // usually nil
+	Stdout io.Writer
+}
+
+// Pump runs r.Argv and passes its standard output on, taking its SHA-256 and
+// length. Only when the program exited with status 0 and wrote something is the
+// digest written, durably, before Pump returns 0. Otherwise exit is the
+// program's own status where it has one, else 1, and err says why; an empty
+// stream is an error, because an empty dump is not a backup.
+//
+// It is the body of the hidden command "saoluu pump", which restic starts
+// (restic manual, "Backing up": reading data from a command). The program stays
+// in the group of its caller, so that an end of restic reaches it; and it dies
+// with us, as we die with our parent (see TieToParent).
+func Pump(ctx context.Context, r PumpRequest) (exit int, err error) {
+	sum := newSummer(r.Stdout)
+	res, err := Run(ctx, Cmd{
+		Argv: r.Argv, Env: r.Env, Stdin: r.Stdin, Stdout: sum, Stall: r.Stall,
+		pipeBytes: pumpBytes, sameSession: true,
+	})
+	digest := sum.finish()
+	if err != nil {
+		return max(res.ExitCode, 1), err
+	}
+	if digest.Bytes == 0 {
+		return 1, fault.New(fault.Failed, fmt.Sprintf("read the output of %q", r.Argv[0]),
+			errors.New("it exited with status 0 but wrote nothing"), "run it by hand and see what it writes")
+	}
+	if r.Digest == "" {
+		return 0, nil
+	}
+	text, err := json.Marshal(digest)
+	if err != nil {
+		return 1, err
+	}
+	if err := durable.WriteFile(r.Digest, append(text, '\n'), 0o600); err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
+
+// ReadDigest reads what Pump wrote. An absent file is the error of os.ReadFile.
+func ReadDigest(file string) (Digest, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Digest{}, err
+	}
+	var d Digest
+	if err := json.Unmarshal(text, &d); err != nil {
+		return Digest{}, fmt.Errorf("digest %q: %w", file, err)
+	}
+	if raw, err := hex.DecodeString(d.SHA256); err != nil || len(raw) != sha256.Size || d.Bytes <= 0 {
+		return Digest{}, fmt.Errorf("digest %q: not a SHA-256 and a length", file)
+	}
+	return d, nil
+}
+
+// PumpMain is the command "pump": args are what follows that word,
+// [--digest FILE] [--stall DURATION] -- ARGV…; the environment of ARGV comes in
+// PumpEnv. It returns the exit status and, when that is not 0, why.
+func PumpMain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (exit int, err error) {
+	if err := TieToParent(); err != nil {
+		return 1, err
+	}
+	flags := flag.NewFlagSet("pump", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	r := PumpRequest{Stdin: stdin, Stdout: stdout}
+	flags.StringVar(&r.Digest, "digest", "", "file to write the digest to")
+	flags.DurationVar(&r.Stall, "stall", 0, "longest silence")
+	if err := flags.Parse(args); err != nil {
+		return 2, fault.New(fault.Usage, "pump", err, "")
+	}
+	r.Argv = flags.Args()
+	if len(r.Argv) == 0 {
+		return 2, fault.New(fault.Usage, "pump", errors.New("no command after --"), "")
+	}
+	if env := os.Getenv(PumpEnv); env != "" {
+		if err := json.Unmarshal([]byte(env), &r.Env); err != nil {
+			return 2, fault.New(fault.Usage, "pump: read "+PumpEnv, errors.New("not a JSON array of strings"), "")
+		}
+	}
+	return Pump(ctx, r)
+}
+
+// TieToParent makes the kernel kill us when our parent dies. If the parent died
+// while this was set up, it returns an error; if it died before, our output has
+// no reader and the first write ends us.
+func TieToParent() error {
+	parent := unix.Getppid()
+	done := make(chan error)
+	go func() {
+		// The setting belongs to the thread that makes it (prctl(2)); this one
+		// is kept to the end of the process.
+		runtime.LockOSThread()
+		done <- unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+		select {}
+	}()
+	if err := <-done; err != nil {
+		return fmt.Errorf("ask for the parent's death signal: %w", err)
+	}
+	if unix.Getppid() != parent {
+		return errors.New("the parent process has died")
+	}
+	return nil
+}
+
+// A summer passes writes on and hashes them on another core meanwhile: a write
+// into a full pipe waits for its reader, and the hash need not wait with it.
+type summer struct {
+	w     io.Writer
+	hash  hash.Hash
+	bytes int64
+	todo  chan []byte
+	idle  chan struct{}
+}
+
+func newSummer(w io.Writer) *summer {
+	s := &summer{w: w, hash: sha256.New(), todo: make(chan []byte), idle: make(chan struct{}, 1)}
+	go func() {
+		for p := range s.todo {
+			s.hash.Write(p)
+			s.idle <- struct{}{}
+		}
+		close(s.idle)
+	}()
+	return s
+}
+
+// Write returns when p is both written and hashed: it is the caller's again.
+func (s *summer) Write(p []byte) (int, error) {
+	s.todo <- p
+	n, err := s.w.Write(p)
+	<-s.idle
+	s.bytes += int64(len(p))
+	return n, err
+}
+
+func (s *summer) finish() Digest {
+	close(s.todo)
+	for range s.idle {
+	}
+	return Digest{SHA256: hex.EncodeToString(s.hash.Sum(nil)), Bytes: s.bytes}
+}

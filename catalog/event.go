@@ -88,8 +88,9 @@ type Slot struct {
 	Due    time.Time `json:"due"`
 }
 
-// SlotsPlanned records slots before they are due. After it, the schedule is
-// planned up to Until: no slot earlier than that is ever made again.
+// SlotsPlanned records slots before they are due. After it, the schedules of the
+// inventory are planned up to Until. A changed inventory may add slots between
+// its own time and Until.
 type SlotsPlanned struct {
 	Until time.Time `json:"until"`
 	Slots []Slot    `json:"slots"`
@@ -142,7 +143,8 @@ const (
 )
 
 // RunFinished ends a run, however it ended. A run is good only when State is
-// RunComplete.
+// RunComplete: every part is whole on at least one target. A target that lacks
+// its copy then is a debt (its Copy says RunFailed), paid by upkeep.
 type RunFinished struct {
 	Run          string      `json:"run"`
 	Job          string      `json:"job"`
@@ -210,6 +212,14 @@ type Tool struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	SHA256  string `json:"sha256,omitempty"`
+}
+
+// CopyFinished adds a copy to a run after the run has ended: a debt that was
+// paid, or an attempt to pay it that failed.
+type CopyFinished struct {
+	Run  string `json:"run"`
+	Job  string `json:"job"`
+	Copy Copy   `json:"copy"`
 }
 
 // TestStarted comes before anything else of a restore test.
@@ -401,6 +411,7 @@ func (SlotsPlanned) Kind() string       { return "slots-planned" }
 func (SlotsClosed) Kind() string        { return "slots-closed" }
 func (RunStarted) Kind() string         { return "run-started" }
 func (RunFinished) Kind() string        { return "run-finished" }
+func (CopyFinished) Kind() string       { return "copy-finished" }
 func (TestStarted) Kind() string        { return "test-started" }
 func (TestFinished) Kind() string       { return "test-finished" }
 func (ControlFinished) Kind() string    { return "control-finished" }

@@ -1,0 +1,259 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/fault"
+	"saoluu/restic"
+	"saoluu/sources"
+	"saoluu/targets"
+)
+
+// Backup runs one job once. The catalog gains a started event before anything
+// else happens and a finished event however it ends; without the first there is
+// no run. The returned error is the one in the second: nil only when the run is
+// complete.
+func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog.RunFinished, error) {
+	start := r.Now()
+	fin := catalog.RunFinished{
+		Run: newID(start), Job: job.Name, Class: job.Class, Category: job.Category,
+		Due: t.Due, Covers: t.Covers, LastAttempt: t.LastAttempt, Trigger: t.Word,
+		State: catalog.RunFailed, StartedAt: start.UTC(),
+		Engine: catalog.Tool{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256},
+	}
+	_, err := r.Catalog.Append(ctx, catalog.RunStarted{
+		Run: fin.Run, Job: job.Name, Due: t.Due, Trigger: t.Word, Attempt: t.Attempt,
+	})
+	if err != nil {
+		return fin, err
+	}
+	err = r.save(ctx, job, &fin)
+	fin.FinishedAt = r.Now().UTC()
+	fin.ClockSuspect = r.clockSuspect(start)
+	conclude(ctx, &fin, err)
+	if err == nil {
+		err = owed(fin)
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
+	return fin, errors.Join(err, written)
+}
+
+// conclude writes an error and what it means into a run's result. A run that
+// was told to stop leaves its slot open, so that the next start catches up.
+func conclude(ctx context.Context, fin *catalog.RunFinished, err error) {
+	if err == nil {
+		fin.State = catalog.RunComplete
+		return
+	}
+	fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+	switch {
+	case ctx.Err() != nil && fault.KindOf(context.Cause(ctx)) == fault.Cancelled:
+		fin.State, fin.LastAttempt = catalog.RunInterrupted, fin.Trigger == catalog.TriggerManual
+	case fault.KindOf(err) == fault.Incomplete:
+		fin.State = catalog.RunIncomplete
+	default:
+		fin.State = catalog.RunFailed
+	}
+}
+
+// save is the backup line: it fills fin as far as it gets.
+func (r *Runner) save(ctx context.Context, job config.Job, fin *catalog.RunFinished) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Config.Engine.TotalTimeout.Std(), overTime(job.Name, r.Config.Engine.TotalTimeout.Std()))
+	defer cancel()
+	source, err := r.source(job)
+	if err != nil {
+		return err
+	}
+	first, others, err := r.firstReady(ctx, job)
+	if err != nil {
+		return err
+	}
+	dir, clean, err := r.scratch(fin.Run)
+	if err != nil {
+		return fault.New(fault.Failed, "make a scratch folder", err, "check paths.scratch")
+	}
+	payload, err := source.Prepare(ctx, dir)
+	if err != nil {
+		return errors.Join(err, clean())
+	}
+	fin.ConsistentAt = payload.At.UTC()
+	err = r.store(ctx, job, fin, first, payload, dir)
+	err = errors.Join(err, payload.Release(), clean())
+	if len(fin.Copies) == 0 {
+		return err
+	}
+	measure(ctx, source, first, &fin.Copies[0])
+	if err != nil {
+		return err
+	}
+	r.copyOn(ctx, fin, source, first, others)
+	return nil
+}
+
+// overTime is the cause given to a context whose job ran too long.
+func overTime(job string, limit time.Duration) error {
+	return fault.New(fault.TimedOut, fmt.Sprintf("job %q", job), fmt.Errorf("over its total time limit of %s; ended", limit),
+		"find out what hung, or raise engine.total_timeout")
+}
+
+// store writes every part into one repository while the facts are taken in the
+// same consistent view. Every part is tried; one that fails fails the run.
+func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, p sources.Payload, dir string) error {
+	facts := make(chan factsResult, 1)
+	go func() { facts <- takeFacts(ctx, p) }()
+
+	copied := catalog.Copy{Target: to.name, State: catalog.RunComplete, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
+	var problems []error
+	for _, part := range p.Parts {
+		result, summary, err := r.storePart(ctx, job, fin, to, part, dir)
+		fin.Parts = append(fin.Parts, result)
+		if summary.SnapshotID != "" {
+			copied.Snapshots[part.Name] = summary.SnapshotID
+			copied.AddedBytes += summary.AddedBytes
+		}
+		if err != nil {
+			copied.State = worse(copied.State, result.State)
+			problems = append(problems, err)
+		}
+	}
+	taken := <-facts
+	fin.Copies = []catalog.Copy{copied}
+	if taken.err != nil {
+		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("take facts of %q", job.Name), taken.err, fault.HintOf(taken.err)))
+	}
+	if err := r.keepFacts(ctx, fin, taken.facts); err != nil {
+		problems = append(problems, err)
+	}
+	return joinParts(problems, copied.State)
+}
+
+type factsResult struct {
+	facts []sources.Fact
+	err   error
+}
+
+func takeFacts(ctx context.Context, p sources.Payload) factsResult {
+	if p.Facts == nil {
+		return factsResult{}
+	}
+	facts, err := p.Facts(ctx)
+	return factsResult{facts, err}
+}
+
+// keepFacts puts the facts document beside the ledger and its digest into the run.
+func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts []sources.Fact) error {
+	if len(facts) == 0 {
+		return nil
+	}
+	doc, err := json.Marshal(facts)
+	if err != nil {
+		return err
+	}
+	sum, err := r.Catalog.PutFacts(context.WithoutCancel(ctx), doc)
+	if err != nil {
+		return err
+	}
+	fin.Facts = &catalog.Blob{SHA256: sum, Count: len(facts)}
+	return nil
+}
+
+// storePart writes one part and proves, where the target can, that its snapshot
+// is there: restic's exit status alone is not believed.
+func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part, dir string) (catalog.Part, restic.Summary, error) {
+	result := catalog.Part{Name: part.Name, State: catalog.RunFailed}
+	request, digest, err := r.request(ctx, job, fin, to, part, dir)
+	if err != nil {
+		result.Error = err.Error()
+		return result, restic.Summary{}, err
+	}
+	ctx, watch := watchStall(ctx, r.Config.Engine.StallTimeout.Std(), job.Name)
+	defer watch.stop()
+	step := fmt.Sprintf("backup to %q", to.name)
+	request.OnProgress = func(p restic.Progress) {
+		watch.moved(p.BytesDone + p.FilesDone)
+		r.show(Progress{Job: job.Name, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+	}
+	summary, err := r.Engine.Backup(ctx, to.target.Repo(), request)
+	result.Bytes, result.Files = summary.TotalBytes, summary.TotalFiles
+	if err == nil {
+		err = readDigest(digest, &result)
+	}
+	if err == nil {
+		err = present(ctx, to, summary.SnapshotID)
+	}
+	switch {
+	case err == nil:
+		result.State = catalog.RunComplete
+	case fault.KindOf(err) == fault.Incomplete && summary.SnapshotID != "":
+		result.State, result.Error = catalog.RunIncomplete, err.Error()
+	default:
+		result.Error = err.Error()
+	}
+	return result, summary, err
+}
+
+// present fails when a target that can tell does not hold the snapshot.
+func present(ctx context.Context, to place, id string) error {
+	finder, can := to.target.(targets.Finder)
+	if !can {
+		return nil
+	}
+	held, err := finder.HasSnapshot(ctx, id)
+	if err == nil && !held {
+		err = fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s, and the target does not hold it", id),
+			"check the storage below the target")
+	}
+	return err
+}
+
+// worse returns the worse of two states of parts.
+func worse(a, b string) string {
+	if a == catalog.RunFailed || b == catalog.RunFailed {
+		return catalog.RunFailed
+	}
+	if a == catalog.RunIncomplete || b == catalog.RunIncomplete {
+		return catalog.RunIncomplete
+	}
+	return a
+}
+
+// joinParts makes one error of the parts' errors. The run is incomplete only
+// when nothing failed outright.
+func joinParts(problems []error, state string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	kind := fault.Incomplete
+	if state == catalog.RunFailed {
+		kind = failureKind(problems)
+	}
+	if len(problems) == 1 && fault.KindOf(problems[0]) == kind {
+		return problems[0]
+	}
+	return fault.New(kind, "", errors.Join(problems...), firstHint(problems))
+}
+
+// failureKind returns the kind of the first outright failure.
+func failureKind(problems []error) fault.Kind {
+	for _, err := range problems {
+		if kind := fault.KindOf(err); kind != fault.Incomplete {
+			return kind
+		}
+	}
+	return fault.Failed
+}
+
+func firstHint(problems []error) string {
+	for _, err := range problems {
+		if hint := fault.HintOf(err); hint != "" {
+			return hint
+		}
+	}
+	return ""
+}

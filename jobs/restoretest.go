@@ -1,0 +1,303 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/calendar"
+	"saoluu/internal/fault"
+	"saoluu/sources"
+	"saoluu/verify"
+)
+
+// controlEvery is how long a negative control vouches for the checks of its
+// kind of source (design, "A test needs proof": a scheduled negative control).
+const controlEvery = 31 * 24 * time.Hour
+
+// A Pick says which copy a restore test shall take. The zero value takes the
+// newest good run from the target whose copies were tested least recently.
+type Pick struct {
+	Target string
+	Date   calendar.Date // the newest good run that stands for this day or an earlier one
+	Seed   string        // chooses among all good runs, the same for the same seed
+}
+
+// Test restores one copy of a job into a sandbox and checks it. Like Backup it
+// writes a started event first and a finished event however it ends. The
+// returned error is nil only when the verdict is passed; its kind is
+// Verification when the copy was looked at and found wanting, and Unknown when
+// it could not be looked at.
+func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger) (catalog.TestFinished, error) {
+	start := r.Now()
+	fin := catalog.TestFinished{
+		Test: newID(start), Job: job.Name, Source: job.Source.Type, Due: t.Due, Covers: t.Covers,
+		Trigger: t.Word, StartedAt: start.UTC(), Verdict: catalog.VerdictUnknown, Seed: pick.Seed, Host: r.Host,
+	}
+	run, copied, err := r.pick(ctx, job, pick, &fin)
+	started := catalog.TestStarted{Test: fin.Test, Job: job.Name, Run: fin.Run, Target: fin.Target, Due: t.Due, Trigger: t.Word}
+	if _, err := r.Catalog.Append(ctx, started); err != nil {
+		return fin, err
+	}
+	if err == nil {
+		err = r.restoreTest(ctx, job, run, copied, &fin)
+	}
+	fin.FinishedAt = r.Now().UTC()
+	fin.ClockSuspect = r.clockSuspect(start)
+	if err != nil {
+		fin.Verdict = catalog.VerdictUnknown
+		fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
+	return fin, errors.Join(verdictError(fin, err), written)
+}
+
+// verdictError turns a verdict into the error that sets the exit code.
+func verdictError(fin catalog.TestFinished, err error) error {
+	op := fmt.Sprintf("restore test of %q", fin.Job)
+	switch {
+	case err != nil && fault.KindOf(err) == fault.Cancelled:
+		return err
+	case err != nil:
+		return fault.New(fault.Unknown, op, err, fault.HintOf(err))
+	case fin.Verdict == catalog.VerdictPassed:
+		return nil
+	case fin.Verdict == catalog.VerdictFailed:
+		return fault.New(fault.Verification, op, errors.New(firstBroken(fin.Assertions)), "restore an older copy with \"saoluu restore --date\", and find out what damaged this one")
+	case fin.Verdict == catalog.VerdictNotConfigured:
+		return fault.New(fault.Unknown, op, errors.New("nothing was asserted on the restored data"), "add checks to the job's restore_test")
+	default:
+		return fault.New(fault.Unknown, op, errors.New(cmp.Or(fin.Error, "no verdict")), "")
+	}
+}
+
+func firstBroken(all []catalog.Assertion) string {
+	for _, a := range all {
+		if !a.OK {
+			return fmt.Sprintf("%s: expected %s, found %s", a.Name, a.Expected, a.Actual)
+		}
+	}
+	return "the copy is damaged"
+}
+
+// restoreTest is the test line after the choice: facts, restore, checks, control.
+func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Run, copied catalog.Copy, fin *catalog.TestFinished) error {
+	place, err := r.place(ctx, copied.Target)
+	if err != nil {
+		return err
+	}
+	if err := place.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace && fault.KindOf(err) != fault.Denied {
+		return err
+	}
+	facts, err := r.factsOf(ctx, run)
+	if err != nil {
+		return err
+	}
+	vouched, err := r.control(ctx, job.Source.Type)
+	if err != nil {
+		return err
+	}
+	request := r.testRequest(job, run, copied, place, facts, fin)
+	request.Control = vouched == ""
+	result, err := r.tester().Test(ctx, request)
+	r.take(result, fin)
+	if err != nil {
+		return err
+	}
+	for _, line := range result.Detail {
+		r.Log.Warn().Str("job", job.Name).Str("run", run.Run).Msg(line)
+	}
+	return r.vouch(ctx, job, result, vouched, fin)
+}
+
+// tester makes the restore tester of this site.
+func (r *Runner) tester() *verify.Tester {
+	return &verify.Tester{Engine: r.Engine, Scratch: r.Config.Paths.Scratch, Now: r.Now}
+}
+
+// factsOf reads what was true of the source when the run was made.
+func (r *Runner) factsOf(ctx context.Context, run catalog.Run) ([]sources.Fact, error) {
+	if run.Facts == nil {
+		return nil, nil
+	}
+	doc, err := r.Catalog.Facts(ctx, run.Facts.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	var facts []sources.Fact
+	if err := json.Unmarshal(doc, &facts); err != nil {
+		return nil, fault.New(fault.Damaged, fmt.Sprintf("facts of run %s", run.Run), err, "")
+	}
+	return facts, nil
+}
+
+// control returns the id of the negative control that vouches for a kind of
+// source now, or "" when a new one is due.
+func (r *Runner) control(ctx context.Context, kind string) (string, error) {
+	all, err := r.Catalog.Controls(ctx, r.Now())
+	if err != nil {
+		return "", err
+	}
+	c, ok := all[kind]
+	if !ok || !c.Caught || r.Now().Sub(c.At) > controlEvery {
+		return "", nil
+	}
+	return c.Control, nil
+}
+
+// vouch writes down a control that was made and withholds the pass when the
+// checks did not catch it: a check that cannot fail proves nothing.
+func (r *Runner) vouch(ctx context.Context, job config.Job, result verify.Result, vouched string, fin *catalog.TestFinished) error {
+	fin.Control = vouched
+	if c := result.Control; c != nil {
+		event := catalog.ControlFinished{
+			Control: "control-" + fin.Test, Source: job.Source.Type, Job: job.Name,
+			Damage: c.Damage, Caught: c.Caught, By: c.By,
+		}
+		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), event); err != nil {
+			return err
+		}
+		if c.Caught {
+			fin.Control = event.Control
+		}
+	}
+	if fin.Verdict == catalog.VerdictPassed && fin.Control == "" {
+		return fault.New(fault.Unknown, "negative control", errors.New("a copy damaged on purpose was not noticed by the checks"),
+			"add checks that read the data, or let the job keep facts")
+	}
+	return nil
+}
+
+// take copies what the tester found into the event.
+func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
+	fin.Verdict, fin.Level, fin.Full = cmp.Or(result.Verdict, catalog.VerdictUnknown), result.Level, result.Full
+	fin.RestoreSeconds = result.RestoreTime.Round(time.Millisecond).Seconds()
+	fin.RestoredBytes = result.RestoredBytes
+	for _, a := range result.Assertions {
+		fin.Assertions = append(fin.Assertions, catalog.Assertion(a))
+	}
+	fin.Tools = []catalog.Tool{{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256}, {Name: "saoluu", Version: r.Version}}
+	for _, t := range result.Tools {
+		fin.Tools = append(fin.Tools, catalog.Tool{Name: t.Name, Version: t.Version})
+	}
+}
+
+// testRequest spells out what the tester shall restore and check.
+func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Copy, from place, facts []sources.Fact, fin *catalog.TestFinished) verify.Request {
+	request := verify.Request{
+		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from.target.Repo(), Facts: facts,
+		ConsistentAt: run.ConsistentAt, RTO: job.RTO.Std(), Sample: job.Test.Sample, Seed: fin.Test, Bin: job.Test.Bin,
+		OnProgress: func(done, total int64, remaining time.Duration) {
+			r.show(Progress{Job: job.Name, Step: fmt.Sprintf("restore test from %q", from.name), Done: done, Total: total, Remaining: remaining})
+		},
+	}
+	if fin.Pick == pickNewest {
+		request.MaxAge = job.RPO.Std()
+	}
+	for _, part := range run.Parts {
+		id := copied.Snapshots[part.Name]
+		fin.Snapshots = append(fin.Snapshots, id)
+		request.Parts = append(request.Parts, verify.PartCopy{
+			Part: part.Name, Snapshot: id, SHA256: part.SHA256, Bytes: part.Bytes, Files: part.Files,
+		})
+	}
+	for _, c := range job.Test.Checks {
+		request.Checks = append(request.Checks, check(c))
+	}
+	return request
+}
+
+// check translates one configured assertion.
+func check(c config.Check) verify.Check {
+	out := verify.Check{
+		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
+		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
+	}
+	if c.NewerThan != nil {
+		out.NewerThan = c.NewerThan.Std()
+	}
+	if c.SHA256 != nil {
+		out.SHA256Path, out.SHA256Hex = c.SHA256.Path, c.SHA256.Hex
+	}
+	return out
+}
+
+// The rules that choose a run, as recorded.
+const (
+	pickNewest = "newest good run"
+	pickDate   = "newest good run up to the given day"
+	pickSeed   = "good run chosen by seed"
+)
+
+// pick chooses run and target and records by which rule.
+func (r *Runner) pick(ctx context.Context, job config.Job, p Pick, fin *catalog.TestFinished) (catalog.Run, catalog.Copy, error) {
+	run, err := r.pickRun(ctx, job, p, fin)
+	if err != nil {
+		return catalog.Run{}, catalog.Copy{}, err
+	}
+	fin.Run, fin.ConsistentAt = run.Run, run.ConsistentAt
+	copied, err := r.pickCopy(ctx, job, run, cmp.Or(p.Target, job.Test.Target))
+	fin.Target = copied.Target
+	return run, copied, err
+}
+
+func (r *Runner) pickRun(ctx context.Context, job config.Job, p Pick, fin *catalog.TestFinished) (catalog.Run, error) {
+	q := catalog.RunQuery{Job: job.Name, GoodOnly: true, Newest: true, Limit: 1}
+	fin.Pick = pickNewest
+	if !p.Date.IsZero() {
+		fin.Pick = pickDate
+		q.To = p.Date.AddDays(1).Start(r.Config.Site.Location)
+	}
+	if p.Seed != "" {
+		fin.Pick, q.Limit = pickSeed, 0
+	}
+	var runs []catalog.Run
+	for run, err := range r.Catalog.Runs(ctx, q) {
+		if err != nil {
+			return catalog.Run{}, err
+		}
+		if run.Pruned.IsZero() {
+			runs = append(runs, run)
+		}
+	}
+	if len(runs) == 0 {
+		return catalog.Run{}, fault.New(fault.Unknown, fmt.Sprintf("job %q", job.Name), errors.New("there is no good backup to test"),
+			fmt.Sprintf("run \"saoluu backup %s\"", job.Name))
+	}
+	if p.Seed == "" {
+		return runs[0], nil
+	}
+	h := fnv.New64a()
+	h.Write([]byte(p.Seed + "\x00" + job.Name))
+	return runs[h.Sum64()%uint64(len(runs))], nil
+}
+
+// pickCopy chooses among a run's copies: the one asked for, or the one on the
+// target that was tested least recently for this job, so that every target is
+// proved in turn.
+func (r *Runner) pickCopy(ctx context.Context, job config.Job, run catalog.Run, target string) (catalog.Copy, error) {
+	tested := map[string]time.Time{}
+	for t, err := range r.Catalog.Tests(ctx, catalog.TestQuery{Job: job.Name}) {
+		if err != nil {
+			return catalog.Copy{}, err
+		}
+		tested[t.Target] = t.FinishedAt
+	}
+	var candidates []catalog.Copy
+	for _, c := range run.Copies {
+		if c.State == catalog.RunComplete && (target == "" || c.Target == target) {
+			candidates = append(candidates, c)
+		}
+	}
+	if len(candidates) == 0 {
+		return catalog.Copy{}, fault.New(fault.Unknown, fmt.Sprintf("run %s of %q", run.Run, job.Name), fmt.Errorf("no good copy on %s", cmp.Or(target, "any target")), "")
+	}
+	return slices.MinFunc(candidates, func(a, b catalog.Copy) int { return tested[a.Target].Compare(tested[b.Target]) }), nil
+}

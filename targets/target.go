@@ -1,0 +1,52 @@
+// Package targets says where backups are saved: one file per kind of target.
+// A target holds one restic repository; what it can do besides (be enrolled,
+// report its free space, look for a snapshot, measure its distance from a
+// source) are small optional interfaces. targettest holds the suite every
+// target passes.
+package targets
+
+import (
+	"context"
+
+	"saoluu/restic"
+)
+
+// A Target is a place that holds one restic repository.
+type Target interface {
+	// Repo says where the repository is. It does no input or output.
+	Repo() restic.Repo
+	// Ready reports whether a run may start now: the place is there, it is the
+	// one that was enrolled, it can be written and has room. The error's kind is
+	// Absent when the target may come back by itself, WrongTarget when
+	// something else is in its place, NoRepository, Denied or NoSpace.
+	Ready(ctx context.Context) error
+}
+
+// An Enroller is a Target that can be prepared for its first use.
+type Enroller interface {
+	// Enroll marks the place as this site's target and returns the identity it
+	// wrote, or the one it found there when the place was already this site's.
+	// A place that belongs to somebody else is refused.
+	Enroll(ctx context.Context) (identity string, err error)
+}
+
+// A Measurer is a Target that can measure how far it lies from a source.
+type Measurer interface {
+	// Separation compares the target with the places where a source's data lie.
+	Separation(ctx context.Context, locations []string) (Separation, error)
+}
+
+// A Finder is a Target that can look for a snapshot without starting restic.
+type Finder interface {
+	HasSnapshot(ctx context.Context, id string) (bool, error)
+}
+
+// Separation says how far a target lies from a source: L0 same file system, L1
+// other partition, L2 other physical disk of the same machine, and from L3 on
+// other machines, sites and media. Unknown means it could not be measured, and
+// Level then means nothing.
+type Separation struct {
+	Level   int
+	How     string // what was compared, with device numbers
+	Unknown bool
+}

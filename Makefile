@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # The version is the nearest tag, or the commit while there is none. Outside a
 # git work tree (a source archive) give VERSION=… on the command line.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GOFLAGS_BUILD := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOFLAGS_BUILD := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 # Our restic goes first on PATH so that tests and demo never meet an older one.
 export PATH := $(CURDIR)/bin:$(PATH)

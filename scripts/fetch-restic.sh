@@ -12,7 +12,8 @@
 #   1. apt checks the archive's signature with Debian's archive keyring;
 #   2. a package version recorded in scripts/restic.lock must have the recorded
 #      SHA-256; a version not recorded there is accepted on the signature alone,
-#      and that is said;
+#      and that is said. When the mirror's signed index has passed its date (a
+#      mirror that lags, a clock that is wrong), only a recorded package will do;
 #   3. the program must run and report at least the minimum version.
 #
 # Needs no root. When no mirror can be reached, a restic already on the machine
@@ -88,9 +89,11 @@ private_apt() {
 	apt-get -q -c "$work/apt.conf" "$@"
 }
 
-# prepare writes the private configuration for one mirror and suite.
+# prepare writes the private configuration for one mirror and suite. With "dated"
+# the signed index must be current, as apt wants it; with "any-date" need not be.
 prepare() {
-	local uri=$1 suite=$2
+	local uri=$1 suite=$2 check=true
+	[ "$3" = dated ] || check=false
 	rm -rf "$work/lists" "$work/cache"
 	mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/empty"
 	printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$suite" >"$work/sources.list"
@@ -111,6 +114,8 @@ prepare() {
 		Acquire::AllowInsecureRepositories "false";
 		Acquire::AllowDowngradeToInsecureRepositories "false";
 		APT::Default-Release "";
+		Acquire::Check-Valid-Until "$check";
+		Acquire::Check-Date "$check";
 		Acquire::Languages "none";
 		Acquire::Retries "2";
 	CONF
@@ -123,10 +128,14 @@ recorded() {
 
 # from_debian tries one mirror and suite.
 from_debian() {
-	local uri=$1 suite=$2 deb arch version sum want
-	prepare "$uri" "$suite"
+	local uri=$1 suite=$2 dates=dated deb arch version sum want
+	prepare "$uri" "$suite" "$dates"
 	if ! private_apt update >"$work/log" 2>&1; then
-		return 1
+		grep -qE 'is expired|is not valid yet' "$work/log" || return 1
+		dates=any-date
+		prepare "$uri" "$suite" "$dates"
+		private_apt update >"$work/log" 2>&1 || return 1
+		say "the mirror's index of Debian $suite is signed but out of date; taking only a package recorded in $lock"
 	fi
 	(cd "$work" && rm -f ./*.deb && private_apt download restic) >>"$work/log" 2>&1 || return 1
 	deb=$(find "$work" -maxdepth 1 -name 'restic_*.deb' | head -n 1)
@@ -138,6 +147,10 @@ from_debian() {
 	if [ -n "$want" ] && [ "$want" != "$sum" ]; then
 		die "package restic $version ($arch) has SHA-256 $sum, $lock records $want" \
 			"do not use this package; compare with another mirror and report it"
+	fi
+	if [ -z "$want" ] && [ "$dates" != dated ]; then
+		say "package $version ($arch) is not recorded, not used"
+		return 1
 	fi
 	rm -rf "$work/root"
 	dpkg-deb -x "$deb" "$work/root"
@@ -154,12 +167,15 @@ from_debian() {
 
 if command -v apt-get >/dev/null && [ -r "$keyring" ]; then
 	for suite in "${suites[@]}"; do
+		why=
 		while read -r uri; do
 			if from_debian "$uri" "$suite"; then exit 0; fi
+			# What the first mirror said; the others are mostly not the main archive.
+			[ -n "$why" ] || why=$(grep '^[EW]: ' "$work/log" | head -n 2 || true)
 		done < <(mirrors)
-		say "no usable restic in Debian $suite"
+		say "no usable restic from Debian $suite"
+		[ -n "$why" ] && printf '%s\n' "$why" | sed 's/^[EW]: /restic: apt: /' >&2
 	done
-	[ -s "$work/log" ] && tail -n 3 "$work/log" | sed 's/^/restic: apt: /' >&2
 else
 	say "no apt-get or no $keyring here; cannot fetch"
 fi

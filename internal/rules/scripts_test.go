@@ -99,33 +99,60 @@ func TestFetchRestic(t *testing.T) {
 	}
 }
 
-// A package that is on record with another hash is refused, and the machine's
-// own restic does not take its place: somebody should look.
-func TestFetchResticWrongHash(t *testing.T) {
+// offer makes the machine's apt-get hand out a package of restic 0.19.1 with the
+// given Debian version. An update fails as apt does on an old index, unless the
+// configuration gives the date up.
+func (m machine) offer(t *testing.T, version string, expired bool) {
+	t.Helper()
 	if _, err := os.Stat("/usr/share/keyrings/debian-archive-keyring.gpg"); err != nil {
 		t.Skip("not a Debian: no archive keyring to check against")
 	}
-	need(t, "dpkg-deb")
-	m := newMachine(t)
-	m.pretend(t, "path/restic", "0.19.1")
 	m.pretend(t, "deb/usr/bin/restic", "0.19.1")
-	m.write(t, "deb/DEBIAN/control", "Package: restic\nVersion: 0.19.1-1\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\nDescription: a stand-in\n")
+	m.write(t, "deb/DEBIAN/control", "Package: restic\nVersion: "+version+
+		"\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\nDescription: a stand-in\n")
 	if err := os.Chmod(filepath.Join(m.dir, "deb/DEBIAN"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.CommandContext(t.Context(), "dpkg-deb", "--build", filepath.Join(m.dir, "deb"), filepath.Join(m.dir, "restic_0.19.1-1_amd64.deb"))
-	if out, err := build.CombinedOutput(); err != nil {
+	deb := filepath.Join(m.dir, "restic_"+version+"_amd64.deb")
+	out, err := exec.CommandContext(t.Context(), need(t, "dpkg-deb"), "--build", filepath.Join(m.dir, "deb"), deb).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	update := "exit 0"
+	if expired {
+		update = `grep -q 'Check-Valid-Until "false"' "$3" || { echo 'E: Release file is expired'; exit 100; }`
 	}
 	m.write(t, "path/apt-get", `#!/bin/sh
 case "$*" in
 indextargets*) echo http://mirror.invalid/debian/ ;;
-*download*) cp '`+m.dir+`/restic_0.19.1-1_amd64.deb' . ;;
+*update*) `+update+` ;;
+*download*) cp '`+deb+`' . ;;
 esac
 `)
+}
+
+// A package that is on record with another hash is refused, and the machine's
+// own restic does not take its place: somebody should look.
+func TestFetchResticWrongHash(t *testing.T) {
+	m := newMachine(t)
+	m.pretend(t, "path/restic", "0.19.1")
+	m.offer(t, "0.19.1-1", false)
 	said, ok := m.fetch(t)
 	if ok || !strings.Contains(said, "records") || m.has("bin/restic") {
 		t.Errorf("success %v, bin/restic there: %v, said:\n%s", ok, m.has("bin/restic"), said)
+	}
+}
+
+// A package not on record is taken on the archive's signature, but only while the
+// signed index is current.
+func TestFetchResticUnrecorded(t *testing.T) {
+	for _, expired := range []bool{false, true} {
+		m := newMachine(t)
+		m.offer(t, "0.19.1-9", expired)
+		said, ok := m.fetch(t)
+		if ok == expired || !strings.Contains(said, "not recorded") {
+			t.Errorf("index out of date %v: success %v, said:\n%s", expired, ok, said)
+		}
 	}
 }
 

@@ -45,6 +45,9 @@ type Cmd struct {
 	// Stdout takes the output when run by Run or Start; nil discards it. A write
 	// error ends the program and is what is reported.
 	Stdout io.Writer
+	// StderrLine is called for each line of stderr, not blanked, while Stdout may
+	// be written to by another goroutine; nil means only the end is kept.
+	StderrLine func(line []byte)
 	// Secrets are blanked out wherever Argv or stderr is shown.
 	Secrets []string
 	// Grace is the time between the first signal and SIGKILL; 0 means DefaultGrace.

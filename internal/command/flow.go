@@ -100,21 +100,33 @@ func (s *streams) flow(c Cmd, p *Process) *flow {
 		}
 		f.outputs.Go(func() { f.read(p, w) })
 	}
-	f.outputs.Go(func() {
-		defer s.err.Close()
-		buf := make([]byte, 4096)
-		for {
-			n, err := s.err.Read(buf)
-			if n > 0 {
-				p.watch.Kick()
-				_, _ = p.stderr.Write(buf[:n])
-			}
-			if err != nil {
-				return
+	f.outputs.Go(func() { f.readErrors(p, c.StderrLine) })
+	return f
+}
+
+// readErrors keeps the end of the program's stderr and hands its lines to fn,
+// which may be nil.
+func (f *flow) readErrors(p *Process, fn func([]byte)) {
+	defer f.s.err.Close()
+	var lines *lineWriter
+	if fn != nil {
+		lines = &lineWriter{fn: func(line []byte) error { fn(line); return nil }}
+		defer lines.flush()
+	}
+	buf := make([]byte, 4096)
+	for {
+		n, err := f.s.err.Read(buf)
+		if n > 0 {
+			p.watch.Kick()
+			_, _ = p.stderr.Write(buf[:n])
+			if lines != nil {
+				_, _ = lines.Write(buf[:n]) // fails for an endless line: the tail still has its end
 			}
 		}
-	})
-	return f
+		if err != nil {
+			return
+		}
+	}
 }
 
 // read copies the program's output to w.
@@ -191,9 +203,9 @@ func (f *flow) abandon() {
 }
 
 // finish is called when the program has ended: it lets the outputs run dry
-// (while giveUp lives), stops the input, and returns why the output is not
-// whole, if so.
-func (f *flow) finish(ctx context.Context, giveUp <-chan struct{}) error {
+// (until giveUp), stops the input, and returns the error of Stdin or Stdout, and
+// why the output is not whole, if so.
+func (f *flow) finish(ctx context.Context, giveUp <-chan struct{}) (failed, partial error) {
 	dry := make(chan struct{})
 	go func() {
 		f.outputs.Wait()
@@ -205,18 +217,19 @@ func (f *flow) finish(ctx context.Context, giveUp <-chan struct{}) error {
 		f.abandon()
 		<-dry
 	}
-	f.stopFeeding()
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	failed = f.err
+	whole := f.eof
+	f.mu.Unlock()
+	f.stopFeeding() // makes its reader fail, which is no failure of anybody's
 	switch {
-	case f.err != nil:
-		return f.err
-	case !f.eof && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case !f.eof:
-		return errors.New("ended, but a process it left behind holds its output open")
+	case whole:
+		return failed, nil
+	case ctx.Err() != nil:
+		return failed, context.Cause(ctx)
+	default:
+		return failed, errors.New("ended, but a process it left behind holds its output open")
 	}
-	return nil
 }
 
 // stopFeeding ends the copying of input. A source that cannot be closed and

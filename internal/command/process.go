@@ -164,7 +164,7 @@ func (p *Process) supervise(ctx context.Context, f *flow) {
 	if ended {
 		giveUp = nil // nothing writes any more; take its last words
 	}
-	flowErr := f.finish(ctx, giveUp)
+	failed, partial := f.finish(ctx, giveUp)
 	p.watch.Stop()
 	waitErr := p.cmd.Wait()
 	state := p.cmd.ProcessState
@@ -175,10 +175,12 @@ func (p *Process) supervise(ctx context.Context, f *flow) {
 	switch {
 	case ended:
 		p.err = fmt.Errorf("%s: %w", p.name, context.Cause(ctx))
+	case failed != nil:
+		p.err = fmt.Errorf("%s: %w", p.name, failed)
 	case state == nil || !state.Success():
 		p.err = p.exitError(state, waitErr)
-	case flowErr != nil:
-		p.err = fmt.Errorf("%s: %w", p.name, flowErr)
+	case partial != nil:
+		p.err = fmt.Errorf("%s: %w", p.name, partial)
 	}
 	p.cancel(nil)
 	close(p.done)

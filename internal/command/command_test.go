@@ -1,0 +1,443 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"saoluu/internal/fault"
+)
+
+// TestMain lets the test binary play the programs that the tests start.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "pump":
+			exit, err := PumpMain(context.Background(), os.Args[2:], nil, os.Stdout)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "pump:", err)
+			}
+			os.Exit(exit)
+		case "parent": // starts a program, says its pid, and waits
+			p, err := Start(context.Background(), Cmd{Argv: os.Args[2:], Env: os.Environ(), Stdout: os.Stdout})
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			fmt.Println("pid", p.Pid())
+			_, _ = p.Wait()
+			os.Exit(0)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func sh(script string, args ...string) Cmd {
+	return Cmd{Argv: append([]string{"/bin/sh", "-c", script, "sh"}, args...), Env: []string{"PATH=/usr/bin:/bin"}, Grace: 2 * time.Second}
+}
+
+func TestRun(t *testing.T) {
+	long := strings.Repeat("x", 6000)
+	for _, tc := range []struct {
+		name   string
+		cmd    Cmd
+		stdout string
+		code   int
+		stderr string // the end of it
+		err    string
+		kind   fault.Kind
+	}{
+		{name: "good", cmd: sh("printf 'a\nb'"), stdout: "a\nb"},
+		{name: "exit status", cmd: sh("echo why >&2; exit 7"), code: 7, stderr: "why\n", err: "sh: exit status 7: why", kind: fault.Failed},
+		{name: "signal", cmd: sh("kill -9 $$"), code: -1, err: "sh: ended by signal 9 (killed)", kind: fault.Failed},
+		{name: "no environment", cmd: Cmd{Argv: []string{"/usr/bin/env"}}, stdout: ""},
+		{name: "folder", cmd: sh("pwd"), stdout: "/\n"},
+		{name: "input", cmd: func() Cmd { c := sh("cat"); c.Stdin = strings.NewReader(long); return c }(), stdout: long},
+		{name: "input not read", cmd: func() Cmd {
+			c := sh("exit 3")
+			c.Stdin = bytes.NewReader(make([]byte, 1<<20))
+			return c
+		}(), code: 3, err: "sh: exit status 3", kind: fault.Failed},
+		{name: "end of stderr", cmd: sh("printf %s $1 >&2; echo end >&2; exit 1", long), code: 1, stderr: "xend\n", err: "exit status 1: xxx", kind: fault.Failed},
+		{name: "no terminal", cmd: sh("(: </dev/tty) 2>/dev/null && echo terminal; exit 0"), stdout: ""},
+		{name: "missing program", cmd: Cmd{Argv: []string{"/nonexistent/pg_dump"}}, code: -1, err: `program "pg_dump" not found`, kind: fault.MissingTool},
+		{name: "missing on path", cmd: Cmd{Argv: []string{"pg_dump"}, Env: []string{"PATH=/nonexistent"}}, code: -1, err: `program "pg_dump" not found`, kind: fault.MissingTool},
+		{name: "missing folder", cmd: Cmd{Argv: []string{"/bin/true"}, Dir: "/nonexistent"}, code: -1, err: `start "/bin/true"`, kind: fault.Failed},
+		{name: "not executable", cmd: Cmd{Argv: []string{"/etc/passwd"}}, code: -1, err: "permission denied", kind: fault.Denied},
+		{name: "no program", cmd: Cmd{}, code: -1, err: "run a command", kind: fault.Usage},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			tc.cmd.Stdout = &out
+			res, err := Run(t.Context(), tc.cmd)
+			if got := errText(err); !strings.Contains(got, tc.err) || (tc.err == "") != (err == nil) {
+				t.Errorf("error %q, want %q", got, tc.err)
+			}
+			if got := fault.KindOf(err); got != tc.kind {
+				t.Errorf("kind %q, want %q", got, tc.kind)
+			}
+			if res.ExitCode != tc.code || !strings.HasSuffix(res.Stderr, tc.stderr) || len(res.Stderr) > tailBytes {
+				t.Errorf("got %d, %d bytes of stderr ending %q", res.ExitCode, len(res.Stderr), lastLine(res.Stderr))
+			}
+			if out.String() != tc.stdout {
+				t.Errorf("stdout %q, want %q", out.String(), tc.stdout)
+			}
+		})
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestSecretsAreBlanked(t *testing.T) {
+	const secret = "corr3ct-h0rse"
+	// The secret straddles the cut of the tail: half of it must not survive either.
+	c := sh(`printf '%s' "$1" >&2; head -c 4090 /dev/zero | tr '\0' y >&2; exit 1`, secret)
+	c.Secrets = []string{"", secret}
+	res, err := Run(t.Context(), c)
+	for _, shown := range []string{res.Stderr, errText(err), c.String()} {
+		if strings.Contains(shown, secret) || strings.Contains(shown, "h0rse") {
+			t.Errorf("secret shown in %.60q", shown)
+		}
+	}
+	if !strings.Contains(c.String(), "***") {
+		t.Errorf("argv shown as %q", c)
+	}
+}
+
+func TestCauseOfContextIsReported(t *testing.T) {
+	cause := fault.New(fault.Refused, "window closed", nil, "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := Lines(ctx, sh("echo ready; sleep 60"), func([]byte) error { cancel(cause); return nil })
+	if !errors.Is(err, cause) || fault.KindOf(err) != fault.Refused {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Run(ctx, sh("true")); !errors.Is(err, cause) {
+		t.Errorf("start under an ended context: %v", err)
+	}
+}
+
+func TestSuccessBeforeCancelIsSuccess(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := Start(ctx, sh("true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	cancel()
+	if _, err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeafProgramIsKilledWithItsGroup(t *testing.T) {
+	c := sh("trap '' TERM; sleep 600 & echo $!; while :; do sleep 1; done")
+	c.Grace = 50 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	var child int
+	_, err := Lines(ctx, c, func(line []byte) error {
+		child, _ = strconv.Atoi(string(line))
+		cancel()
+		return nil
+	})
+	if fault.KindOf(err) != fault.Cancelled {
+		t.Errorf("got %v", err)
+	}
+	waitGone(t, child)
+}
+
+func TestStoppedProgramHearsTheSignal(t *testing.T) {
+	c := sh("echo up; kill -STOP $$; exit 0")
+	c.Grace = time.Minute // the test would time out if SIGTERM waited for SIGCONT
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := Lines(ctx, c, func([]byte) error { cancel(); return nil })
+	if fault.KindOf(err) != fault.Cancelled {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLeftoversAreKilled(t *testing.T) {
+	var out bytes.Buffer
+	c := sh("sleep 600 & echo $!")
+	c.Stdout = &out
+	if _, err := Run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, pid)
+}
+
+func TestStall(t *testing.T) {
+	c := sh("echo one; sleep 600")
+	c.Stall = 100 * time.Millisecond
+	if _, err := Run(t.Context(), c); fault.KindOf(err) != fault.TimedOut {
+		t.Errorf("got %v", err)
+	}
+	// A slow reader is not a stalled program, and neither is one that is fed.
+	slow := sh("echo one")
+	slow.Stall = 50 * time.Millisecond
+	slow.Stdout = writerFunc(func(p []byte) (int, error) { time.Sleep(200 * time.Millisecond); return len(p), nil })
+	if _, err := Run(t.Context(), slow); err != nil {
+		t.Error(err)
+	}
+	fed := sh("cat >/dev/null")
+	fed.Stall = 300 * time.Millisecond
+	fed.Stdin = &dripReader{n: 10, every: 100 * time.Millisecond}
+	if _, err := Run(t.Context(), fed); err != nil {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A dripReader gives one byte every so often, then fails with err or ends.
+type dripReader struct {
+	n     int
+	every time.Duration
+	err   error
+}
+
+func (r *dripReader) Read(p []byte) (int, error) {
+	if r.n == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		return 0, io.EOF
+	}
+	time.Sleep(r.every)
+	r.n--
+	p[0] = 'x'
+	return 1, nil
+}
+
+func TestFailingInputIsNotTheEndOfInput(t *testing.T) {
+	broken := errors.New("source broke")
+	mark := t.TempDir() + "/committed"
+	c := sh(`cat >/dev/null; echo done >"$1"`, mark)
+	c.Stdin = &dripReader{n: 3, err: broken}
+	_, err := Run(t.Context(), c)
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("the program took a broken input for a whole one")
+	}
+}
+
+func TestInputIsClosedWhenTheProgramEnds(t *testing.T) {
+	r, w := io.Pipe()
+	c := sh("exit 4")
+	c.Stdin = r
+	var ee *ExitError
+	if _, err := Run(t.Context(), c); !errors.As(err, &ee) || ee.Code != 4 {
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.Write([]byte("x")); err == nil {
+		t.Error("the feeder was not told")
+	}
+}
+
+func TestFailingConsumerIsReported(t *testing.T) {
+	full := errors.New("disk full")
+	c := sh("yes")
+	c.Stdout = writerFunc(func([]byte) (int, error) { return 0, full })
+	if _, err := Run(t.Context(), c); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Output(t.Context(), sh("yes"), 100); err == nil || !strings.Contains(err.Error(), "longer than 100") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAllOutputOfAGoodProgramArrives(t *testing.T) {
+	n := 0
+	c := sh("head -c 3000000 /dev/zero")
+	c.Stdout = writerFunc(func(p []byte) (int, error) { time.Sleep(time.Millisecond); n += len(p); return len(p), nil })
+	if _, err := Run(t.Context(), c); err != nil || n != 3000000 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+func TestEscapedHolderOfTheOutputIsAnError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the drain limit")
+	}
+	var out bytes.Buffer
+	c := sh("setsid sh -c 'echo part; : >$1/fled; sleep 8' sh $1 & until [ -e $1/fled ]; do sleep 0.01; done", t.TempDir())
+	c.Stdout = &out
+	if _, err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "holds its output open") {
+		t.Errorf("got %v with output %q", err, out.String())
+	}
+}
+
+func TestLines(t *testing.T) {
+	collect := func(script string) (got []string, err error) {
+		_, err = Lines(t.Context(), sh(script), func(l []byte) error { got = append(got, string(l)); return nil })
+		return got, err
+	}
+	got, err := collect("printf 'a\n\nb c\r\nlast'")
+	if err != nil || strings.Join(got, "|") != "a||b c\r|last" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	got, err = collect("head -c 1000000 /dev/zero | tr '\\0' z; echo; echo end")
+	if err != nil || len(got) != 2 || len(got[0]) != 1000000 || got[1] != "end" {
+		t.Errorf("long line: %d lines, %v", len(got), err)
+	}
+	if _, err = collect("head -c 17000000 /dev/zero"); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("endless line: %v", err)
+	}
+	stop := errors.New("enough")
+	if _, err := Lines(t.Context(), sh("yes"), func([]byte) error { return stop }); err != stop {
+		t.Errorf("got %v, want the error unchanged", err)
+	}
+}
+
+func TestServer(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := sh("trap 'exit 0' INT; echo up; while :; do sleep 0.05; done")
+	c.Interrupt, c.Stdout = syscall.SIGINT, w
+	p, err := Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if _, err := r.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+	if res, _ := p.Wait(); res.ExitCode != 0 {
+		t.Errorf("exit %d: it did not get its own signal", res.ExitCode)
+	}
+	waitGone(t, p.Pid())
+
+	died, err := Start(t.Context(), sh("exit 5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-died.Done()
+	var ee *ExitError
+	if err := died.Stop(time.Second); !errors.As(err, &ee) || ee.Code != 5 {
+		t.Errorf("stopping a dead server: %v", err)
+	}
+}
+
+func TestStderrLine(t *testing.T) {
+	var got []string
+	c := sh("echo one >&2; printf two >&2; exit 1")
+	c.StderrLine = func(l []byte) { got = append(got, string(l)) }
+	res, err := Run(t.Context(), c)
+	if err == nil || strings.Join(got, "|") != "one|two" || res.Stderr != "one\ntwo" {
+		t.Errorf("got %q, %q, %v", got, res.Stderr, err)
+	}
+}
+
+func TestCredential(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	c := sh("id -u; id -g; id -G")
+	c.Credential = &Credential{UID: 65534, GID: 65534}
+	out, err := Output(t.Context(), c, 100)
+	if err != nil || string(out) != "65534\n65534\n65534\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestExtraFiles(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := sh("echo third >&3")
+	c.ExtraFiles = []*os.File{w}
+	if _, err := Run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if got, _ := io.ReadAll(r); string(got) != "third\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestLookPath(t *testing.T) {
+	dir := t.TempDir()
+	for name, perm := range map[string]os.FileMode{"tool": 0o755, "data": 0o644} {
+		if err := os.WriteFile(dir+"/"+name, nil, perm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := LookPath("tool", dir); err != nil || got != dir+"/tool" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := LookPath("sh", dir); err != nil || got == "" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for name, hint := range map[string]string{"data": "PATH", "absent": "PATH"} {
+		_, err := LookPath(name, dir, "relative")
+		if fault.KindOf(err) != fault.MissingTool || !strings.Contains(fault.HintOf(err), hint) {
+			t.Errorf("%s: %v, hint %q", name, err, fault.HintOf(err))
+		}
+	}
+	t.Setenv("PATH", "")
+	if _, err := lookIn("pg_dump", nil); fault.HintOf(err) != "install it: apt-get install postgresql-client" {
+		t.Errorf("hint %q", fault.HintOf(err))
+	}
+	if _, err := LookPath("../tool", dir); fault.KindOf(err) != fault.Usage {
+		t.Errorf("a path is not a name: %v", err)
+	}
+}
+
+// waitGone waits until no process pid runs; a zombie does not run.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	if pid <= 0 {
+		t.Fatalf("no process id: %d", pid)
+	}
+	for range 500 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("process %d still runs", pid)
+}
+
+func FuzzTailBlanks(f *testing.F) {
+	f.Add([]byte("password=abc123"), "abc123")
+	f.Add(bytes.Repeat([]byte("abc123"), 2000), "abc123")
+	f.Fuzz(func(t *testing.T, text []byte, secret string) {
+		if len(secret) < 4 || strings.Contains(secret, "*") {
+			t.Skip()
+		}
+		tl := newTail([]string{secret})
+		_, _ = tl.Write(text)
+		if strings.Contains(tl.text([]string{secret}), secret) {
+			t.Errorf("secret %q shown", secret)
+		}
+	})
+}

@@ -95,7 +95,7 @@ func sourceFiles(t *testing.T) []file {
 
 func parse(path, text string) (file, error) {
 	fset := token.NewFileSet()
-	tree, err := parser.ParseFile(fset, path, text, parser.ParseComments|parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(fset, path, text, parser.ParseComments)
 	return file{path: path, test: strings.HasSuffix(path, "_test.go"), fset: fset, ast: tree}, err
 }
 

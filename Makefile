@@ -31,7 +31,7 @@ deps: ## what the tests need, by apt, when missing (root or sudo)
 	@scripts/install-deps.sh
 
 .PHONY: test
-test: deps build ## everything: vet, format, layers, unit, real-server and unit-file tests
+test: deps build ## everything: vet, format, staticcheck, layers, unit and real-server tests
 	@scripts/test.sh
 
 .PHONY: lint

@@ -3,8 +3,8 @@
 #
 #   scripts/test.sh [PACKAGE...]
 #
-# With packages it tests only those and demands no list of tests. The last line
-# is always "N passed, N failed, N skipped". Nothing is taken from Go's test cache:
+# With packages it tests only those, without staticcheck, and demands no list of
+# tests. The last line is always "N passed, N failed, N skipped". Nothing is taken from Go's test cache:
 # the servers and programs under test are not among what that cache watches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +32,11 @@ fi
 
 step "go vet"
 go vet ./... || failed=$((failed + 1))
+
+if [ $# -eq 0 ]; then
+	step "staticcheck"
+	scripts/lint.sh --staticcheck || failed=$((failed + 1))
+fi
 
 step "shell syntax"
 for script in scripts/*.sh .ci/run; do

@@ -4,8 +4,9 @@
 #   scripts/test.sh [PACKAGE...]
 #
 # With packages it tests only those, without staticcheck, and demands no list of
-# tests. The last line is always "N passed, N failed, N skipped". Nothing is taken from Go's test cache:
-# the servers and programs under test are not among what that cache watches.
+# tests. The last line is always "N passed, N failed, N skipped". Nothing is taken
+# from Go's test cache: the servers and programs under test are not among what
+# that cache watches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,8 +24,8 @@ step() { printf '== %s\n' "$*"; }
 failed=0
 
 step "gofmt"
-unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' |
-	while IFS= read -r -d '' f; do [ -e "$f" ] && printf '%s\0' "$f"; done | xargs -0r gofmt -l)
+unformatted=$(find . \( -name '.?*' -o -name build -o -name demo -o -name bin -o -name testdata \) -prune -o \
+	-name '*.go' -type f -print0 | xargs -0r gofmt -l)
 if [ -n "$unformatted" ]; then
 	printf 'not formatted, run "make fmt":\n%s\n' "$unformatted"
 	failed=$((failed + 1))

@@ -9,6 +9,7 @@ import (
 
 	"saoluu/catalog"
 	"saoluu/config"
+	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
@@ -27,7 +28,12 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 		State: catalog.RunFailed, StartedAt: start.UTC(),
 		Engine: catalog.Tool{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256},
 	}
-	_, err := r.Catalog.Append(ctx, catalog.RunStarted{
+	release, err := r.enliven(fin.Run)
+	if err != nil {
+		return fin, err
+	}
+	defer release()
+	_, err = r.Catalog.Append(ctx, catalog.RunStarted{
 		Run: fin.Run, Job: job.Name, Due: t.Due, Trigger: t.Word, Attempt: t.Attempt,
 	})
 	if err != nil {
@@ -172,11 +178,15 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 		result.Error = err.Error()
 		return result, restic.Summary{}, err
 	}
-	ctx, watch := watchStall(ctx, r.Config.Engine.StallTimeout.Std(), job.Name)
-	defer watch.stop()
 	step := fmt.Sprintf("backup to %q", to.name)
+	ctx, watch := command.WithStall(ctx, r.Config.Engine.StallTimeout.Std(), fmt.Sprintf("job %q: %s", job.Name, step))
+	defer watch.Stop()
+	var last int64
 	request.OnProgress = func(p restic.Progress) {
-		watch.moved(p.BytesDone + p.FilesDone)
+		if moved := p.BytesDone + p.FilesDone; moved != last {
+			last = moved
+			watch.Kick()
+		}
 		r.show(Progress{Job: job.Name, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
 	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), request)

@@ -152,13 +152,17 @@ func (r *Runner) request(ctx context.Context, job config.Job, fin *catalog.RunFi
 		return request, "", nil
 	}
 	digest := filepath.Join(dir, part.Name+".digest")
-	pump := command.PumpArgs{Digest: digest, Stall: r.Config.Engine.StallTimeout.Std(), File: part.File}
+	dump := command.Cmd{Argv: []string{"/bin/cat", "--", part.File}}
 	if part.Dump != nil {
-		pump.Argv = part.Dump.Argv
-		request.Env = part.Dump.Env
+		dump = *part.Dump
+	}
+	env, err := json.Marshal(dump.Env)
+	if err != nil {
+		return restic.BackupRequest{}, "", err
 	}
 	request.Filename = part.Filename
-	request.Command = append([]string{r.Self, "pump"}, pump.Encode()...)
+	request.Env = []string{command.PumpEnv + "=" + string(env)}
+	request.Command = append([]string{r.Self, "pump", "--digest", digest, "--stall", r.Config.Engine.StallTimeout.Std().String(), "--"}, dump.Argv...)
 	return request, digest, nil
 }
 
@@ -176,16 +180,12 @@ func readDigest(file string, result *catalog.Part) error {
 	if file == "" {
 		return nil
 	}
-	text, err := os.ReadFile(file)
+	d, err := command.ReadDigest(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.New(fault.Failed, fmt.Sprintf("part %q", result.Name), errors.New("the stream ended without its digest"), "")
 	}
 	if err != nil {
 		return err
-	}
-	var d command.Digest
-	if err := json.Unmarshal(text, &d); err != nil {
-		return fmt.Errorf("digest of part %q: %w", result.Name, err)
 	}
 	result.SHA256, result.Bytes = d.SHA256, d.Bytes
 	return nil

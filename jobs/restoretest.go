@@ -41,6 +41,11 @@ func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger)
 		Test: newID(start), Job: job.Name, Source: job.Source.Type, Due: t.Due, Covers: t.Covers,
 		Trigger: t.Word, StartedAt: start.UTC(), Verdict: catalog.VerdictUnknown, Seed: pick.Seed, Host: r.Host,
 	}
+	release, err := r.enliven(fin.Test)
+	if err != nil {
+		return fin, err
+	}
+	defer release()
 	run, copied, err := r.pick(ctx, job, pick, &fin)
 	started := catalog.TestStarted{Test: fin.Test, Job: job.Name, Run: fin.Run, Target: fin.Target, Due: t.Due, Trigger: t.Word}
 	if _, err := r.Catalog.Append(ctx, started); err != nil {

@@ -27,11 +27,7 @@ type duty struct {
 }
 
 // duties lists every schedule of a configuration in a fixed order.
-func duties(c *config.Config) ([]duty, error) {
-	upkeep, err := calendar.ParseSchedule(upkeepSchedule)
-	if err != nil {
-		return nil, err
-	}
+func duties(c *config.Config) []duty {
 	var all []duty
 	for name, job := range c.Jobs {
 		all = append(all, duty{name, catalog.ActionBackup, job.Schedule})
@@ -40,12 +36,12 @@ func duties(c *config.Config) ([]duty, error) {
 		}
 	}
 	for name := range c.Targets {
-		all = append(all, duty{name, catalog.ActionUpkeep, upkeep})
+		all = append(all, duty{name, catalog.ActionUpkeep, calendar.MustParseSchedule(upkeepSchedule)})
 	}
 	slices.SortFunc(all, func(a, b duty) int {
 		return cmp.Or(cmp.Compare(a.job, b.job), cmp.Compare(a.action, b.action))
 	})
-	return all, nil
+	return all
 }
 
 // plan returns the slots of the duties with from < due ≤ until, by time. It is

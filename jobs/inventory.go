@@ -1,0 +1,170 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/config"
+)
+
+// methods are the words of the inventory's column "method" (39/2024/QĐ-UBND,
+// Điều 16 khoản 2 điểm b) for each kind of source.
+var methods = map[string]string{
+	"files":    "sao lưu gia tăng ở mức tệp, khử trùng lặp",
+	"sqlite":   "bản sao nhất quán của tệp CSDL",
+	"postgres": "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
+}
+
+// SetInventory records the configuration's jobs when they differ from the last
+// ones recorded, drops the open slots of schedules that are gone, and plans the
+// new ones, so that every job has its slots from the moment it is known.
+func (r *Runner) SetInventory(ctx context.Context) error {
+	next := inventory(r.Config)
+	now := r.Now().UTC()
+	last, err := r.Catalog.Inventory(ctx, now)
+	if err != nil {
+		return err
+	}
+	if last.ConfigSHA256 == next.ConfigSHA256 {
+		return nil
+	}
+	events := []catalog.Event{next}
+	until, err := r.Catalog.PlannedUntil(ctx)
+	if err != nil {
+		return err
+	}
+	dropped, err := r.dropped(ctx, last.InventorySet, next)
+	if err != nil {
+		return err
+	}
+	if len(dropped) > 0 {
+		events = append(events, catalog.SlotsClosed{State: catalog.SlotDropped, Reason: "its schedule is no longer in the configuration", Slots: dropped})
+	}
+	if until.After(now) {
+		if slots := plan(r.changed(last.InventorySet), now, until, r.Config.Site.Location); len(slots) > 0 {
+			events = append(events, catalog.SlotsPlanned{Until: until, Slots: slots})
+		}
+	}
+	_, err = r.Catalog.Append(ctx, events...)
+	return err
+}
+
+// inventory translates a configuration; its digest covers all that is recorded.
+func inventory(c *config.Config) catalog.InventorySet {
+	set := catalog.InventorySet{Site: catalog.SiteInfo{
+		Name: c.Site.Name, Code: c.Site.Code, Level: c.Site.Level, Zone: c.Site.Zone,
+		Timezone: c.Site.Timezone, Packs: c.Site.Packs,
+	}}
+	for _, name := range slices.Sorted(maps.Keys(c.Classes)) {
+		k := c.Classes[name]
+		set.Classes = append(set.Classes, catalog.ClassInfo{
+			Name: name, Title: k.Title, KeepMin: k.KeepMin.String(), KeepMax: k.KeepMax.String(), Copies: k.Copies,
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
+		t := c.Targets[name]
+		set.Targets = append(set.Targets, catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Jobs)) {
+		set.Assets = append(set.Assets, asset(name, c.Jobs[name]))
+	}
+	set.ConfigSHA256 = digest(set)
+	return set
+}
+
+func asset(name string, j config.Job) catalog.Asset {
+	return catalog.Asset{
+		Job: name, Title: j.Title, System: j.System, Category: j.Category, Importance: j.Importance,
+		Secrecy: j.Secrecy, Label: j.Label, Owner: j.Owner, Class: j.Class, Source: j.Source.Type,
+		Method: methods[j.Source.Type], Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
+		Targets: j.Targets, RPOSeconds: int64(j.RPO.Std() / time.Second), RTOSeconds: int64(j.RTO.Std() / time.Second),
+		InService: j.InService,
+	}
+}
+
+func digest(set catalog.InventorySet) string {
+	text, err := json.Marshal(set)
+	if err != nil {
+		panic("inventory cannot be encoded: " + err.Error()) // plain strings and numbers only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// schedules maps (job, action) to its schedule text.
+func schedules(set catalog.InventorySet) map[[2]string]string {
+	all := map[[2]string]string{}
+	for _, a := range set.Assets {
+		all[[2]string{a.Job, catalog.ActionBackup}] = a.Schedule
+		all[[2]string{a.Job, catalog.ActionTest}] = a.TestSchedule
+	}
+	for _, t := range set.Targets {
+		all[[2]string{t.Name, catalog.ActionUpkeep}] = upkeepSchedule
+	}
+	return all
+}
+
+// dropped returns open slots whose schedule changed or went: those still to come
+// for a changed schedule, all of them for a job that left.
+func (r *Runner) dropped(ctx context.Context, last, next catalog.InventorySet) ([]catalog.Slot, error) {
+	before, after := schedules(last), schedules(next)
+	if reflect.DeepEqual(before, after) {
+		return nil, nil
+	}
+	now := r.Now()
+	var gone []catalog.Slot
+	for row, err := range r.Catalog.Slots(ctx, catalog.SlotQuery{State: catalog.SlotOpen}) {
+		if err != nil {
+			return nil, err
+		}
+		key := [2]string{row.Job, row.Action}
+		if schedule, stays := after[key]; !stays || (schedule != before[key] && row.Due.After(now)) {
+			gone = append(gone, row.Slot)
+		}
+	}
+	return gone, nil
+}
+
+// changed lists the duties whose schedule is new or different.
+func (r *Runner) changed(last catalog.InventorySet) []duty {
+	before := schedules(last)
+	return slices.DeleteFunc(duties(r.Config), func(d duty) bool {
+		return before[[2]string{d.job, d.action}] == d.schedule.String()
+	})
+}
+
+// Plan makes the slots up to planAhead from now that are not made yet. Slots of
+// the time nobody was there are made too: they are due, and missing them is on
+// record.
+func (r *Runner) Plan(ctx context.Context) error {
+	until, err := r.Catalog.PlannedUntil(ctx)
+	if err != nil {
+		return err
+	}
+	now := r.Now().UTC()
+	if until.IsZero() {
+		until = now
+	}
+	for target := now.Add(planAhead); until.Before(target); {
+		step := until.Add(planStep)
+		if step.After(target) {
+			step = target
+		}
+		slots := plan(duties(r.Config), until, step, r.Config.Site.Location)
+		if _, err := r.Catalog.Append(ctx, catalog.SlotsPlanned{Until: step, Slots: slots}); err != nil {
+			return err
+		}
+		until = step
+	}
+	return nil
+}
+
+// planStep bounds the size of one planning entry after a long absence.
+const planStep = 7 * 24 * time.Hour

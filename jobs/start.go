@@ -1,0 +1,117 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gofrs/flock"
+
+	"saoluu/catalog"
+	"saoluu/internal/fault"
+)
+
+// maxInterrupted is how often a slot is taken up again after its run was cut
+// off, on top of its retries: a job that brings the machine down must not do so
+// at every start.
+const maxInterrupted = 3
+
+// Recover puts right what a process left when it died: its runs and tests are
+// closed as interrupted, its scratch folders and sandboxes removed, and the stale
+// locks of its dead restic cleared. What living processes do is left alone, so
+// it may be called at any time; two callers wait for each other.
+func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
+	turn := flock.New(StatePath(r.Config, "locks", "recover"))
+	if err := turn.Lock(); err != nil {
+		return 0, fault.New(fault.Failed, "look for interrupted runs", err, "check paths.state")
+	}
+	defer func() { err = errors.Join(err, turn.Unlock()) }()
+	events, err := r.interruptions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(events) > 0 {
+		if _, err := r.Catalog.Append(ctx, events...); err != nil {
+			return 0, err
+		}
+	}
+	_, collected := r.tester().Collect(ctx)
+	problems := []error{collected, r.sweep()}
+	if len(events) > 0 {
+		problems = append(problems, r.clearLocks(ctx))
+	}
+	return len(events), errors.Join(problems...)
+}
+
+// interruptions returns the ends of runs and tests whose process is gone.
+func (r *Runner) interruptions(ctx context.Context) ([]catalog.Event, error) {
+	open, err := r.Catalog.Unfinished(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var events []catalog.Event
+	for _, s := range open.Runs {
+		busy, err := r.alive(s.Run)
+		if err != nil {
+			return nil, err
+		}
+		if !busy {
+			events = append(events, r.interruptedRun(s))
+		}
+	}
+	for _, s := range open.Tests {
+		busy, err := r.alive(s.Test)
+		if err != nil {
+			return nil, err
+		}
+		if !busy {
+			events = append(events, r.interruptedTest(s))
+		}
+	}
+	return events, nil
+}
+
+func (r *Runner) interruptedTest(s catalog.StartedTest) catalog.TestFinished {
+	return catalog.TestFinished{
+		Test: s.Test, Job: s.Job, Run: s.Run, Target: s.Target, Trigger: s.Trigger, Source: r.Config.Jobs[s.Job].Source.Type,
+		StartedAt: s.At, FinishedAt: r.Now().UTC(), Verdict: catalog.VerdictUnknown, Host: r.Host,
+		Error: "the process was ended while it ran", ErrorKind: string(fault.Cancelled),
+	}
+}
+
+// interruptedRun is the end of a run whose process died. Its slot stays open for
+// another try, unless tries have been cut off again and again.
+func (r *Runner) interruptedRun(s catalog.StartedRun) catalog.RunFinished {
+	job := r.Config.Jobs[s.Job]
+	last := s.Due == nil || s.Attempt >= job.Retries+1+maxInterrupted
+	return catalog.RunFinished{
+		Run: s.Run, Job: s.Job, Class: job.Class, Category: job.Category, Due: s.Due, Trigger: s.Trigger,
+		LastAttempt: last, State: catalog.RunInterrupted, StartedAt: s.At, FinishedAt: r.Now().UTC(),
+		Error: "the process was ended while it ran", ErrorKind: string(fault.Cancelled),
+		Hint:   "nothing needs doing: the next run catches up",
+		Engine: catalog.Tool{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256},
+	}
+}
+
+// clearLocks removes stale locks from every target that is there, by plain
+// "unlock", which leaves locks of living processes and other hosts alone. Our
+// own children are gone: the kernel killed them with their parent.
+func (r *Runner) clearLocks(ctx context.Context) error {
+	var problems []error
+	for name := range r.Config.Targets {
+		p, err := r.place(ctx, name)
+		if err == nil {
+			err = p.target.Ready(ctx)
+		}
+		if err != nil {
+			continue // a target that is away is told by its jobs; its locks go stale by themselves
+		}
+		if err := r.Engine.Unlock(ctx, p.target.Repo()); err != nil {
+			problems = append(problems, fmt.Errorf("unlock %q: %w", name, err))
+			continue
+		}
+		_, err = r.Catalog.Append(ctx, catalog.LockRemoved{Target: name, Why: "a run was interrupted and its process is gone"})
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}

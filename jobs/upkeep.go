@@ -1,0 +1,160 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/internal/fault"
+	"saoluu/restic"
+)
+
+// rereadOf is the number of groups a target's packs are divided into: one is
+// re-read each night in a fixed rotation, so that every pack is read within 28
+// nights and a month always contains a full pass.
+const rereadOf = 28
+
+// Upkeep looks after one target: it pays copy debts, compares what the target
+// holds with what the catalog says, re-reads the next group of packs, and
+// anchors the ledger. Every step is tried; the first error is returned with the
+// others.
+func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
+	check := catalog.CheckFinished{Target: target, Due: t.Due, Covers: t.Covers, StartedAt: r.Now().UTC(), State: catalog.RunSkipped}
+	err := r.upkeep(ctx, target, &check)
+	check.FinishedAt = r.Now().UTC()
+	if err != nil {
+		check.Error, check.ErrorKind, check.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+	}
+	if ctx.Err() != nil {
+		check.State = catalog.RunInterrupted
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), check)
+	return errors.Join(err, written)
+}
+
+func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.CheckFinished) error {
+	to, err := r.place(ctx, target)
+	if err != nil {
+		return err
+	}
+	if err := to.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace {
+		return err
+	}
+	paid := r.payDebts(ctx, to)
+	if err := r.compare(ctx, to, check); err != nil {
+		return errors.Join(paid, err)
+	}
+	read := r.reread(ctx, to, check)
+	return errors.Join(paid, missing(check), read, r.Anchor(ctx, to.name))
+}
+
+// payDebts makes the copies a target lacks, oldest first.
+func (r *Runner) payDebts(ctx context.Context, to place) error {
+	debts, err := r.debts(ctx, to.name)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, run := range debts {
+		have := goodCopy(run)
+		from, err := r.place(ctx, have.Target)
+		if err != nil {
+			return err
+		}
+		copied, err := r.copyRun(ctx, run.Job, *have, from, to)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))
+		} else if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
+			measure(ctx, source, to, &copied)
+		}
+		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{Run: run.Run, Job: run.Job, Copy: copied}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// compare looks for every snapshot the catalog knows on the target. What should
+// exist decides, not what is found there.
+func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFinished) error {
+	known, err := r.Catalog.SnapshotsOf(ctx, to.name)
+	if err != nil {
+		return err
+	}
+	listed, err := r.Engine.Snapshots(ctx, to.target.Repo(), restic.SnapshotFilter{})
+	if err != nil {
+		return err
+	}
+	held := map[string]bool{}
+	for _, s := range listed {
+		held[s.ID] = true
+	}
+	for _, k := range known {
+		if !held[k.Snapshot] {
+			check.Missing = append(check.Missing, k.Snapshot)
+		}
+	}
+	return nil
+}
+
+func missing(check *catalog.CheckFinished) error {
+	if len(check.Missing) == 0 {
+		return nil
+	}
+	return fault.New(fault.Verification, fmt.Sprintf("target %q", check.Target),
+		fmt.Errorf("%d snapshots that were made are not there", len(check.Missing)),
+		"find out who deleted them; the runs they belong to are no longer good")
+}
+
+// reread reads the group of packs whose turn it is. The turn follows from the
+// groups read before, so no group is ever left out.
+func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinished) error {
+	last, err := r.Catalog.LastCheck(ctx, to.name)
+	if err != nil {
+		return err
+	}
+	check.N, check.Of = last.N%rereadOf+1, rereadOf
+	r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", check.N, check.Of)})
+	err = r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: check.N, Of: check.Of})
+	switch {
+	case err == nil && len(check.Missing) == 0:
+		check.State = catalog.RunComplete
+	case err == nil, fault.KindOf(err) == fault.Damaged:
+		check.State = catalog.RunFailed
+	}
+	return err
+}
+
+// Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot
+// of its own: a ledger rewritten later contradicts it (39/2024/QĐ-UBND, Điều 14:
+// records must be protected).
+func (r *Runner) Anchor(ctx context.Context, target string) error {
+	to, err := r.place(ctx, target)
+	if err != nil {
+		return err
+	}
+	point, err := r.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	dir, clean, err := r.scratch("anchor-" + newID(r.Now()))
+	if err != nil {
+		return err
+	}
+	summary, err := r.Engine.Backup(ctx, to.target.Repo(), restic.BackupRequest{
+		Stdin: point.Note, Filename: "checkpoint.txt", Host: r.Host, TempDir: dir, Stall: r.Config.Engine.StallTimeout.Std(),
+		Tags: []string{"saoluu-checkpoint", "site=" + r.Config.Site.Code, fmt.Sprintf("size=%d", point.Size)},
+	})
+	if err = errors.Join(err, clean()); err != nil {
+		return fmt.Errorf("anchor the ledger on %q: %w", target, err)
+	}
+	_, err = r.Catalog.Append(context.WithoutCancel(ctx), catalog.CheckpointAnchored{
+		Target: target, Size: point.Size, Root: point.Root, Snapshot: summary.SnapshotID,
+	})
+	return err
+}
+
+// upkeepOverdue is how long a target may go without upkeep before it is told.
+const upkeepOverdue = 36 * time.Hour

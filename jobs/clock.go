@@ -1,0 +1,51 @@
+package jobs
+
+import (
+	"sync"
+	"time"
+)
+
+// Limits from requirements, common ground: a wall clock that runs back by more
+// than backLimit or jumps by more than jumpLimit against the monotonic clock
+// makes the evidence of that window suspect.
+const (
+	backLimit = 5 * time.Second
+	jumpLimit = 5 * time.Minute
+)
+
+// A Clock compares the wall clock with the monotonic one.
+type Clock struct {
+	Wall func() time.Time
+	Mono func() time.Duration // time since some fixed instant; never set back
+
+	mu       sync.Mutex
+	started  bool
+	wall     time.Time
+	mono     time.Duration
+	jumpedAt time.Duration // Mono reading of the last jump; negative before the first
+	jumped   bool
+}
+
+// Look reads both clocks and reports a jump since the last look.
+func (c *Clock) Look() (before, after time.Time, jumped bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall, mono := c.Wall().Round(0), c.Mono()
+	expected := c.wall.Add(mono - c.mono)
+	drift := wall.Sub(expected)
+	jumped = c.started && (drift < -backLimit || drift > jumpLimit)
+	c.started, c.wall, c.mono = true, wall, mono
+	if jumped {
+		c.jumped, c.jumpedAt = true, mono
+	}
+	return expected, wall, jumped
+}
+
+// Suspect reports whether the clock has jumped since the wall time t was read,
+// judged by the monotonic clock: elapsed says how long ago that was.
+func (c *Clock) Suspect(elapsed time.Duration) bool {
+	c.Look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.jumped && c.mono-c.jumpedAt <= elapsed+time.Second
+}

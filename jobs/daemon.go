@@ -1,0 +1,297 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-co-op/gocron/v2"
+	"golang.org/x/sync/semaphore"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/fault"
+)
+
+// Intervals of the daemon's own work.
+const (
+	tickEvery    = time.Second      // due slots are looked for
+	planEvery    = 10 * time.Minute // slots are made ahead
+	recoverEvery = time.Minute      // runs cut off in other processes are closed
+	beatEvery    = time.Hour        // the ledger says somebody was watching
+	retryFirst   = time.Minute      // wait before the second attempt; doubles after that
+)
+
+// A Daemon runs the schedule of one site until its context ends. gocron fires;
+// slots decide: what is due is read from the catalog, so a restart, a clock that
+// jumps or a tick that comes twice can neither lose nor repeat a run.
+type Daemon struct {
+	Runner *Runner
+	Clock  *Clock
+	Notify func(state string)              // sd_notify; never nil
+	Load   func() (*config.Config, error)  // reads the configuration again
+	Reload <-chan os.Signal                // asks for it
+	Boot   string                          // kernel boot id
+
+	mu      sync.Mutex
+	busy    map[[2]string]bool      // job and action under way
+	waiting map[[2]string]time.Time // no attempt before then
+	wg      sync.WaitGroup
+	slots   *semaphore.Weighted
+}
+
+// Run runs the schedule. It returns nil when ctx was ended in order, after what
+// was under way has been stopped and written down.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.busy, d.waiting = map[[2]string]bool{}, map[[2]string]time.Time{}
+	d.slots = semaphore.NewWeighted(workers(d.Runner.Config))
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	scheduler, err := d.schedule(ctx)
+	if err != nil {
+		return err
+	}
+	scheduler.Start()
+	d.Notify("READY=1")
+	for {
+		select {
+		case <-d.Reload:
+			d.reload(ctx)
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	d.Notify("STOPPING=1")
+	err = scheduler.Shutdown()
+	d.wg.Wait()
+	_, written := d.Runner.Catalog.Append(context.WithoutCancel(ctx), catalog.DaemonStopped{Reason: context.Cause(ctx).Error()})
+	return errors.Join(err, written)
+}
+
+// start puts the past in order and makes the first slots.
+func (d *Daemon) start(ctx context.Context) error {
+	r := d.Runner
+	interrupted, err := r.Recover(ctx)
+	if err != nil {
+		r.Log.Error().Err(err).Str("hint", fault.HintOf(err)).Msg("tidy up after the last process")
+	}
+	if interrupted > 0 {
+		r.Log.Warn().Int("interrupted", interrupted).Msg("closed what the last process left unfinished")
+	}
+	d.Clock.Look()
+	if _, err := r.Catalog.Append(ctx, catalog.DaemonStarted{Version: r.Version, Host: r.Host, Boot: d.Boot}); err != nil {
+		return err
+	}
+	if err := r.SetInventory(ctx); err != nil {
+		return err
+	}
+	return r.Plan(ctx)
+}
+
+// schedule lets gocron call the daemon's own work.
+func (d *Daemon) schedule(ctx context.Context) (gocron.Scheduler, error) {
+	scheduler, err := gocron.NewScheduler(gocron.WithLocation(d.Runner.Config.Site.Location))
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range []struct {
+		name  string
+		every time.Duration
+		do    func(context.Context) error
+	}{
+		{"tick", tickEvery, d.tick},
+		{"plan", planEvery, func(ctx context.Context) error { return d.runner().Plan(ctx) }},
+		{"recover", recoverEvery, d.recover},
+		{"beat", beatEvery, d.beat},
+	} {
+		task := gocron.NewTask(func() { d.report(w.name, w.do(ctx)) })
+		_, err := scheduler.NewJob(gocron.DurationJob(w.every), task, gocron.WithName(w.name), gocron.WithSingletonMode(gocron.LimitModeReschedule))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return scheduler, nil
+}
+
+func (d *Daemon) report(name string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		d.runner().Log.Error().Err(err).Str("hint", fault.HintOf(err)).Msg(name)
+	}
+}
+
+// runner returns the runner of the configuration in force.
+func (d *Daemon) runner() *Runner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Runner
+}
+
+func (d *Daemon) recover(ctx context.Context) error {
+	_, err := d.runner().Recover(ctx)
+	return err
+}
+
+func (d *Daemon) beat(ctx context.Context) error {
+	_, err := d.runner().Catalog.Append(ctx, catalog.Beat{})
+	return err
+}
+
+// tick starts what is due and tells systemd that the schedule is being watched.
+func (d *Daemon) tick(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	r := d.runner()
+	if before, after, jumped := d.Clock.Look(); jumped {
+		r.Log.Warn().Time("expected", before).Time("found", after).Msg("the clock jumped")
+		if _, err := r.Catalog.Append(ctx, catalog.ClockJumped{Before: before.UTC(), After: after.UTC()}); err != nil {
+			return err
+		}
+		if err := r.Plan(ctx); err != nil {
+			return err
+		}
+	}
+	due, err := r.Catalog.DueSlots(ctx, r.Now(), 0)
+	if err != nil {
+		return err
+	}
+	for _, w := range gather(due) {
+		d.launch(ctx, r, w)
+	}
+	d.Notify(fmt.Sprintf("WATCHDOG=1\nSTATUS=%s", d.status()))
+	return nil
+}
+
+// status says in one line what is under way.
+func (d *Daemon) status() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for key := range d.busy {
+		names = append(names, key[1]+" "+key[0])
+	}
+	if len(names) == 0 {
+		return "waiting for the next slot"
+	}
+	return "running: " + strings.Join(names, ", ")
+}
+
+// launch starts one piece of work unless it is under way or waiting for its
+// next attempt. At most as many as the targets can take run at once; the others
+// stay due and are looked at again at the next tick.
+func (d *Daemon) launch(ctx context.Context, r *Runner, w work) {
+	key := [2]string{w.slot.Job, w.slot.Action}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.busy[key] || r.Now().Before(d.waiting[key]) || !d.slots.TryAcquire(1) {
+		return
+	}
+	d.busy[key] = true
+	d.wg.Go(func() {
+		wait := d.do(ctx, r, w)
+		d.slots.Release(1)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.busy, key)
+		delete(d.waiting, key)
+		if wait > 0 {
+			d.waiting[key] = r.Now().Add(wait)
+		}
+	})
+}
+
+// do runs one piece of work and returns how long to wait before it is looked at
+// again; 0 when its slot is closed.
+func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
+	t := Trigger{Due: &w.slot.Due, Covers: w.covers, Word: catalog.TriggerSchedule, Attempt: 1, LastAttempt: true}
+	if r.Now().Sub(w.slot.Due) > lateAfter {
+		t.Word = catalog.TriggerCatchUp
+	}
+	var err error
+	var open bool
+	switch w.slot.Action {
+	case catalog.ActionBackup:
+		open, err = d.backup(ctx, r, w, t)
+	case catalog.ActionTest:
+		_, err = r.Test(ctx, r.Config.Jobs[w.slot.Job], Pick{}, t)
+	case catalog.ActionUpkeep:
+		err = r.Upkeep(ctx, w.slot.Job, t)
+	}
+	log := r.Log.Info()
+	if err != nil {
+		log = r.Log.Error().Err(err).Str("kind", string(fault.KindOf(err))).Str("hint", fault.HintOf(err))
+	}
+	log.Str("job", w.slot.Job).Str("action", w.slot.Action).Time("due", w.slot.Due).Msg("finished")
+	if !open {
+		return 0
+	}
+	return retryFirst << min(d.attempts(ctx, r, w)-1, 5)
+}
+
+// lateAfter is when a scheduled run is called a catch-up.
+const lateAfter = 5 * time.Minute
+
+// backup makes one attempt at a backup slot and reports whether the slot is
+// still open for another.
+func (d *Daemon) backup(ctx context.Context, r *Runner, w work, t Trigger) (open bool, err error) {
+	job := r.Config.Jobs[w.slot.Job]
+	t.Attempt = d.attempts(ctx, r, w) + 1
+	t.LastAttempt = t.Attempt > job.Retries
+	fin, err := r.Backup(ctx, job, t)
+	return fin.State != catalog.RunComplete && !fin.LastAttempt, err
+}
+
+// attempts counts the runs that were made for a slot.
+func (d *Daemon) attempts(ctx context.Context, r *Runner, w work) int {
+	n, err := r.Catalog.Attempts(ctx, w.slot)
+	if err != nil {
+		d.report("count attempts", err)
+		return 1
+	}
+	return n
+}
+
+// reload takes a changed configuration, or keeps the last good one and says so.
+func (d *Daemon) reload(ctx context.Context) {
+	d.Notify("RELOADING=1")
+	defer d.Notify("READY=1")
+	r := d.runner()
+	next, err := d.Load()
+	if err == nil && next.Paths != r.Config.Paths {
+		err = fault.New(fault.Usage, "reload", errors.New("paths cannot change while the daemon runs"), "restart the daemon")
+	}
+	if err != nil {
+		r.Log.Error().Err(err).Msg("the changed configuration is not taken; the last good one stays in force")
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		_, written := r.Catalog.Append(ctx, catalog.ConfigRefused{Problems: strings.Count(err.Error(), "\n") + 1, First: first})
+		d.report("record the refused configuration", written)
+		return
+	}
+	changed := *r
+	changed.Config = next
+	if err := changed.SetInventory(ctx); err != nil {
+		d.report("reload", err)
+		return
+	}
+	d.mu.Lock()
+	d.Runner = &changed
+	d.mu.Unlock()
+	d.report("reload", changed.Plan(ctx))
+	r.Log.Info().Msg("configuration reloaded")
+}
+
+// workers is how many pieces of work may run at once: as many as the most
+// willing target takes.
+func workers(c *config.Config) int64 {
+	most := 1
+	for _, t := range c.Targets {
+		most = max(most, t.Parallel)
+	}
+	return int64(most)
+}

@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/evidence"
+	"saoluu/internal/durable"
+	"saoluu/internal/fault"
+	"saoluu/restic"
+	"saoluu/targets"
+)
+
+// CreateState makes the state folder, the ledger's key and an empty catalog with
+// its first entry. A catalog that is there already is refused. What an
+// interrupted call left is taken up.
+func CreateState(ctx context.Context, c *config.Config, o catalog.Options, version string) error {
+	op := fmt.Sprintf("make state in %s", c.Paths.State)
+	for _, dir := range []string{c.Paths.State, StatePath(c, "keys"), StatePath(c, "locks"), StatePath(c, "cache")} {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
+			return fault.New(fault.Failed, op, err, "check paths.state and run as the user that will run the daemon")
+		}
+	}
+	signer, err := evidence.LoadSigner(LedgerKeyPath(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		signer, err = evidence.CreateSigner(LedgerKeyPath(c), c.Site.Code)
+	}
+	if err != nil {
+		return err
+	}
+	cat, err := catalog.Create(ctx, o)
+	if err != nil {
+		return err
+	}
+	_, err = cat.Append(ctx, catalog.SiteOpened{Name: c.Site.Name, Code: c.Site.Code, Key: signer.VerifierKey(), Version: version})
+	return errors.Join(err, cat.Close())
+}
+
+// Enrolled is one target made ready by Init.
+type Enrolled struct {
+	Target, Path, Repository string
+	KeyFile                  string // the key init made; empty when the configuration names one
+	Adopted                  bool   // the repository was there already
+}
+
+// Init makes a repository on every target that has none enrolled yet. All
+// repositories share chunker parameters, so that copies between them
+// deduplicate. It returns Refused when there was nothing to do.
+func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
+	var made []Enrolled
+	var first *restic.Repo
+	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
+		state, err := r.Catalog.TargetState(ctx, name)
+		if err != nil {
+			return made, err
+		}
+		if state.ID == "" {
+			e, err := r.enroll(ctx, name, first)
+			if err != nil {
+				return made, err
+			}
+			made = append(made, e)
+		}
+		if p, err := r.place(ctx, name); err == nil && first == nil && p.target.Ready(ctx) == nil {
+			repo := p.target.Repo()
+			first = &repo
+		}
+	}
+	if len(made) == 0 {
+		return nil, fault.New(fault.Refused, "init", errors.New("this site and all its targets are initialised already"), "")
+	}
+	return made, r.SetInventory(ctx)
+}
+
+// enroll prepares one target: its key, its mark, its repository.
+func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (Enrolled, error) {
+	result := Enrolled{Target: name, Path: r.Config.Targets[name].Path}
+	if r.Config.Targets[name].Password == "" {
+		result.KeyFile = r.keyPath(name)
+		if err := makeKey(result.KeyFile); err != nil {
+			return result, err
+		}
+	}
+	p, err := r.place(ctx, name)
+	if err != nil {
+		return result, err
+	}
+	enroller, can := p.target.(targets.Enroller)
+	if !can {
+		return result, fault.New(fault.Refused, fmt.Sprintf("target %q", name), errors.New("this kind cannot be prepared by init"), "")
+	}
+	identity, err := enroller.Enroll(ctx)
+	if err != nil {
+		return result, err
+	}
+	id, err := r.Engine.RepositoryID(ctx, p.target.Repo())
+	switch {
+	case err == nil:
+		result.Adopted = true
+	case fault.KindOf(err) == fault.NoRepository:
+		id, err = r.Engine.Init(ctx, p.target.Repo(), restic.InitOptions{Like: like})
+	}
+	if err != nil {
+		return result, err
+	}
+	// A fresh process must open what was made, with the key as it is stored.
+	reopened, err := r.Engine.RepositoryID(ctx, p.target.Repo())
+	if err != nil {
+		return result, err
+	}
+	if reopened != id {
+		return result, fault.New(fault.Failed, fmt.Sprintf("enroll target %q", name), fmt.Errorf("repository %s reads back as %s", id, reopened), "")
+	}
+	result.Repository = id
+	_, err = r.Catalog.Append(ctx, catalog.TargetEnrolled{Target: name, Type: r.Config.Targets[name].Type, ID: identity, Repository: id})
+	return result, err
+}
+
+// makeKey writes a random 256-bit repository key unless there is one already: a
+// key in use is never replaced.
+func makeKey(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, []byte(base64.RawURLEncoding.EncodeToString(key)+"\n"), 0o600)
+}

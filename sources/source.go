@@ -36,6 +36,10 @@ type Payload struct {
 	// the parts have begun to be read and before Release, possibly at the same
 	// time as they are read. Nil means the kind has no facts.
 	Facts func(ctx context.Context) ([]Fact, error)
+	// FactsLast asks for Facts to be called only after all parts were read: the
+	// source cannot be frozen, so only then is it known what did not change
+	// meanwhile. A fact about anything else would make a healthy backup look damaged.
+	FactsLast bool
 	// Release drops locks, snapshots and temporary files. It is set on success
 	// and may be called twice.
 	Release func() error
@@ -67,7 +71,7 @@ const (
 	FactContent   = "content"   // order-independent digest of a table's rows
 	FactSchema    = "schema"    // digest of the schema
 	FactSHA256    = "sha256"    // of a file or stream
-	FactFiles     = "files"     // number of files in a tree
+	FactFiles     = "files"     // number of files in a tree that a copy must at least hold
 	FactSize      = "size"      // bytes of a file
 	FactMode      = "mode"      // permission bits and type of a file
 	FactIntegrity = "integrity" // outcome of the engine's own check
@@ -75,5 +79,7 @@ const (
 	FactExtension = "extension"
 	FactVersion   = "version"   // of the server
 	FactCollation = "collation"
+	FactSequence  = "sequence"  // last value given out; a copy must not be behind it
+	FactSample    = "sample"    // how the facts were chosen; says nothing about the data
 	FactSkipped   = "skipped"   // a fact that could not be taken consistently, and why
 )

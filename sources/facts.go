@@ -1,0 +1,145 @@
+package sources
+
+import (
+	"cmp"
+	"math/big"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Modes of taking facts. Which of them a kind knows, and which is its default,
+// is said at its FactsMode.
+const (
+	ModeSampled = "sampled" // some, chosen by a recorded seed
+	ModeFull    = "full"    // the content of everything
+	ModeCounts  = "counts"  // how much there is of everything
+)
+
+// A Tally is how the facts of one kind fared in a comparison.
+type Tally struct {
+	Kind   string
+	Held   int
+	Of     int
+	Broken []Difference // the facts that did not hold
+}
+
+// A Difference is a fact that does not hold. It may name tables and files of the
+// user's: it is for the operator, never for evidence.
+type Difference struct {
+	Fact    Fact
+	Found   string
+	Missing bool // nothing was found in its place; Found is empty
+}
+
+// Compare holds what was found in restored data against what was true of the
+// source, one fact at a time, and returns a tally for every kind that says
+// something about the data, in the order of their names. Values must be equal
+// byte by byte, except:
+//
+//   - files, sequence: the copy must hold at least as much, because both go on
+//     growing while the backup is made;
+//   - extension: it must be there; the version is the sandbox's own;
+//   - integrity: it must be "ok", whatever was true of the source.
+//
+// What was found beyond the facts is ignored.
+func Compare(want, got []Fact) []Tally {
+	type key struct{ part, kind, of string }
+	found := make(map[key]string, len(got))
+	for _, f := range got {
+		found[key{f.Part, f.Kind, f.Of}] = f.Value
+	}
+	byKind := map[string]*Tally{}
+	for _, f := range want {
+		if !comparable(f.Kind) {
+			continue
+		}
+		t := byKind[f.Kind]
+		if t == nil {
+			t = &Tally{Kind: f.Kind}
+			byKind[f.Kind] = t
+		}
+		t.Of++
+		value, there := found[key{f.Part, f.Kind, f.Of}]
+		if there && holds(f, value) {
+			t.Held++
+			continue
+		}
+		t.Broken = append(t.Broken, Difference{Fact: f, Found: value, Missing: !there})
+	}
+	var all []Tally
+	for _, t := range byKind {
+		all = append(all, *t)
+	}
+	slices.SortFunc(all, func(a, b Tally) int { return cmp.Compare(a.Kind, b.Kind) })
+	return all
+}
+
+// comparable reports whether a kind of fact can be held against restored data.
+func comparable(kind string) bool { return kind != FactSkipped && kind != FactSample }
+
+func holds(f Fact, found string) bool {
+	switch f.Kind {
+	case FactFiles, FactSequence:
+		return atLeast(f.Value, found)
+	case FactExtension:
+		return true
+	case FactIntegrity:
+		return found == integrityOK
+	default:
+		return f.Value == found
+	}
+}
+
+// integrityOK is what an engine's own check says of data without a fault.
+const integrityOK = "ok"
+
+// atLeast compares decimal numbers of any length. "descending" before the wanted
+// number turns the direction around.
+func atLeast(want, found string) bool {
+	want, down := strings.CutPrefix(want, descending)
+	found, _ = strings.CutPrefix(found, descending)
+	w, ok1 := new(big.Int).SetString(want, 10)
+	f, ok2 := new(big.Int).SetString(found, 10)
+	if !ok1 || !ok2 {
+		return false
+	}
+	if down {
+		w, f = f, w
+	}
+	return f.Cmp(w) >= 0
+}
+
+// descending marks the value of a sequence that counts down.
+const descending = "descending "
+
+// pathName turns a path into a fact's Of. A path that is not valid UTF-8 is
+// quoted: it then starts with a quotation mark, which no absolute path does.
+func pathName(path string) string {
+	if utf8.ValidString(path) {
+		return path
+	}
+	return strconv.QuoteToASCII(path)
+}
+
+// FactPath returns the absolute path that a fact about a file speaks of.
+func FactPath(f Fact) (string, bool) {
+	path := f.Of
+	if strings.HasPrefix(path, `"`) {
+		var err error
+		if path, err = strconv.Unquote(path); err != nil {
+			return "", false
+		}
+	}
+	return path, filepath.IsAbs(path) && filepath.Clean(path) == path
+}
+
+// ofPart returns facts with their part set.
+func ofPart(part string, facts []Fact) []Fact {
+	for i := range facts {
+		facts[i].Part = part
+	}
+	return facts
+}

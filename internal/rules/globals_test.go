@@ -30,7 +30,9 @@ func globalFaults(pkg []file) []string {
 				}
 				declared[v] = true
 				for _, name := range v.Names {
-					globals[name.Name] = true
+					if name.Name != "_" {
+						globals[name.Name] = true
+					}
 				}
 				if sel, ok := v.Type.(*ast.SelectorExpr); ok {
 					if x, ok := sel.X.(*ast.Ident); ok && (x.Name == "sync" || x.Name == "atomic") {
@@ -128,6 +130,7 @@ func TestGlobalFaults(t *testing.T) {
 		{"element deleted", `var m = map[int]int{}; func f() { delete(m, 1) }`, true},
 		{"address", `var n int; func f() *int { return &n }`, true},
 		{"lock", `var mu sync.Mutex`, true},
+		{"a check at compile time", `var _ I = T{}; func f() { _ = g() }`, false},
 		{"shadowed by a parameter", `var n int; func f(n int) { n = 1 }`, false},
 		{"shadowed by a local", `var n int; func f() { n := 0; n++ }`, false},
 		{"other file's variable", `func f() { elsewhere = 1 }`, true},

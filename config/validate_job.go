@@ -1,0 +1,294 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"saoluu/internal/calendar"
+)
+
+func (c checker) job(j *Job, n *node) {
+	j.Name = n.name
+	if j.Title == "" {
+		j.Title = n.name
+	}
+	c.inService(j, n)
+	c.retention(j, n)
+	c.jobTargets(j, n)
+	c.secrecy(j, n)
+	c.limit(n, "rpo", j.RPO)
+	c.limit(n, "rto", j.RTO)
+	if s := n.inner("source"); s.good("type") {
+		c.source(j, s)
+	}
+	c.restoreTest(j, n)
+}
+
+func (c checker) inService(j *Job, n *node) {
+	if !n.good("in_service") {
+		return
+	}
+	if _, err := calendar.ParseDate(j.InService); err != nil {
+		c.tell(n, "in_service", fmt.Sprintf("%q is not a day of the calendar", j.InService), "write it as \"2026-05-31\"")
+	}
+}
+
+// retention checks the class, and that the job can have the copies it wants.
+func (c checker) retention(j *Job, n *node) {
+	if !n.good("class") {
+		return
+	}
+	class := c.lookup("classes", j.Class)
+	if class == nil {
+		c.tell(n, "class", fmt.Sprintf("there is no class %q", j.Class), suggest(j.Class, c.known("classes")))
+		return
+	}
+	copies := class.value.Addr().Interface().(*Class).Copies
+	if n.good("targets") && len(j.Targets) > 0 && len(j.Targets) < copies {
+		c.tell(n, "targets", fmt.Sprintf("class %q wants %d copies, and the job has %d target(s)", j.Class, copies, len(j.Targets)),
+			"add a target, or choose a class with fewer copies")
+	}
+}
+
+func (c checker) jobTargets(j *Job, n *node) {
+	if n.good("targets") && len(j.Targets) == 0 {
+		c.tell(n, "targets", "the job has no target", "name at least one")
+	}
+	for _, name := range j.Targets {
+		if c.lookup("targets", name) == nil {
+			c.tell(n, "targets", fmt.Sprintf("there is no target %q", name), suggest(name, c.known("targets")))
+		}
+	}
+}
+
+// secrecy refuses state secrets on machines that must not hold them. The zones
+// are those of the national rule, to which a stricter active pack adds.
+func (c checker) secrecy(j *Job, n *node) {
+	site := c.root.inner("site")
+	if !n.good("secrecy") || j.Secrecy == "none" || !site.good("zone") {
+		return
+	}
+	s := c.root.value.Addr().Interface().(*Config).Site
+	forbidden := []string{"lan", "tslcd", "internet"}
+	if slices.Contains(s.Packs, "BP29") {
+		forbidden = append(forbidden, "lan_doc_lap")
+	}
+	if slices.Contains(forbidden, s.Zone) {
+		c.tell(n, "secrecy", fmt.Sprintf("state secrets (%s) are refused in zone %q", j.Secrecy, s.Zone),
+			"back them up on a machine of a permitted zone, and remove the job here")
+	}
+}
+
+// limit reports an objective of zero.
+func (c checker) limit(n *node, key string, d calendar.Duration) {
+	if n.good(key) && d == 0 {
+		c.tell(n, key, fmt.Sprintf("%s is zero, which no backup can meet", key), "write a duration such as \"24h\", or leave it out")
+	}
+}
+
+func (c checker) source(j *Job, n *node) {
+	s := &j.Source
+	c.facts(s, n)
+	c.secret(n, s.Password)
+	c.absolute(n, "path", s.Path)
+	c.absolute(n, "bin", s.Bin)
+	switch s.Type {
+	case "files":
+		if n.good("paths") && len(s.Paths) == 0 {
+			c.tell(n, "paths", "there are no paths", "name at least one folder or file")
+		}
+		for _, path := range s.Paths {
+			if !isCleanPath(path) {
+				c.tell(n, "paths", fmt.Sprintf("path %q is not absolute and clean", path), "write the whole path from /, without .. and double slashes")
+				continue
+			}
+			c.apart(j, n, "paths", path)
+		}
+	case "sqlite":
+		if n.good("path") {
+			c.apart(j, n, "path", s.Path)
+		}
+	case "postgres":
+		c.postgres(s, n)
+	}
+}
+
+// facts gives facts its default, which depends on the type.
+func (c checker) facts(s *Source, n *node) {
+	modes := []string{"full", "counts"} // the default first
+	if s.Type == "files" {
+		modes = []string{"sampled", "full"}
+	}
+	switch {
+	case s.Facts == "":
+		s.Facts = modes[0]
+	case n.good("facts") && !slices.Contains(modes, s.Facts):
+		c.tell(n, "facts", fmt.Sprintf("a %s source has no facts %q", s.Type, s.Facts), "choose one of: "+strings.Join(modes, ", "))
+	}
+}
+
+// apart reports a source and a target of the job that contain each other: the
+// backup would contain itself, or die with its source.
+func (c checker) apart(j *Job, n *node, key, path string) {
+	for _, name := range j.Targets {
+		target := c.lookup("targets", name)
+		if !target.good("path") {
+			continue
+		}
+		at := target.value.Addr().Interface().(*Target).Path
+		excluded := slices.ContainsFunc(j.Source.Exclude, func(pattern string) bool { return isCleanPath(pattern) && inside(at, pattern) })
+		switch {
+		case inside(path, at):
+			c.tell(n, key, fmt.Sprintf("path %q lies inside target %q", path, name), "back up to a place apart from the data")
+		case inside(at, path) && !excluded:
+			c.tell(n, key, fmt.Sprintf("path %q contains target %q, so that every backup would contain the ones before", path, name),
+				fmt.Sprintf("add %q to exclude, or move the target", at))
+		}
+	}
+}
+
+// postgres checks how the server is reached. A password must not travel over
+// the network in the clear because nobody said otherwise.
+func (c checker) postgres(s *Source, n *node) {
+	for _, key := range []string{"user", "database"} {
+		if n.good(key) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
+			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")
+		}
+	}
+	socket := strings.HasPrefix(s.Host, "/")
+	if n.good("host") && (s.Host == "" || strings.ContainsAny(s.Host, " ,?&") || (socket && !isCleanPath(s.Host))) {
+		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", s.Host), "write the folder of the socket, or one host name or address")
+	}
+	if socket && n.good("sslmode") {
+		c.tell(n, "sslmode", "a connection over a socket has no sslmode", "remove it, or write a host name in host")
+	}
+	switch {
+	case socket || s.SSLMode != "":
+	case isThisMachine(s.Host):
+		s.SSLMode = "prefer"
+	default:
+		s.SSLMode = "verify-full"
+	}
+}
+
+func isThisMachine(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && addr.IsLoopback())
+}
+
+// defaultTests are due by importance: every three, six or twelve months.
+var defaultTests = map[string]string{
+	"high":   "quarterly on 5 at 03:00",
+	"normal": "half-yearly on 5 at 03:00",
+	"low":    "yearly on 01-05 at 03:00",
+}
+
+func (c checker) restoreTest(j *Job, n *node) {
+	t, tn := &j.Test, n.inner("restore_test")
+	if text, ok := defaultTests[j.Importance]; ok && !tn.good("schedule") {
+		t.Schedule = c.schedule(text)
+	}
+	if tn == nil {
+		return
+	}
+	if tn.good("target") && n.good("targets") && !slices.Contains(j.Targets, t.Target) {
+		c.tell(tn, "target", fmt.Sprintf("%q is not a target of the job", t.Target), suggest(t.Target, j.Targets))
+	}
+	c.absolute(tn, "bin", t.Bin)
+	kind := ""
+	if n.inner("source").good("type") {
+		kind = j.Source.Type
+	}
+	if tn.good("bin") && kind != "" && kind != "postgres" {
+		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres, not %q", "bin", kind), "remove it")
+	}
+	if checks := tn.inner("checks"); checks != nil {
+		for i, check := range checks.nodes {
+			c.assertion(&t.Checks[i], check, kind)
+		}
+	}
+}
+
+// schedule returns a schedule of our own texts, parsed once for all jobs.
+func (c checker) schedule(text string) calendar.Schedule {
+	if s, ok := c.defaults[text]; ok {
+		return s
+	}
+	s, err := calendar.ParseSchedule(text)
+	if err != nil {
+		panic("config: default schedule: " + err.Error())
+	}
+	c.defaults[text] = s
+	return s
+}
+
+// comparisons are the keys that say what the value of sql must be.
+var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty"}
+
+// assertion checks that a check asserts exactly one thing, and something that
+// can be false: a check that cannot fail would be a false green.
+func (c checker) assertion(k *Check, n *node, kind string) {
+	subjects := n.written("sql", "exists", "sha256", "min_files")
+	if len(subjects) != 1 {
+		why := "asserts nothing"
+		if len(subjects) > 1 {
+			why = "asserts more than one thing: " + strings.Join(subjects, ", ")
+		}
+		c.problem(n.at, "the check "+why, "set exactly one of: sql, exists, sha256, min_files")
+		return
+	}
+	compared := n.written(comparisons...)
+	subject := subjects[0]
+	switch {
+	case subject == "sql" && kind == "files":
+		c.tell(n, "sql", "a files source has no database to ask", "use exists, sha256 or min_files")
+	case subject == "sql":
+		c.comparison(k, n, compared)
+	case kind == "sqlite" || kind == "postgres":
+		c.tell(n, subject, fmt.Sprintf("a %s source has no files to look at", kind), "use sql")
+	case len(compared) > 0:
+		c.tell(n, compared[0], fmt.Sprintf("%q goes with sql, not with %s", compared[0], subject), "remove it")
+	}
+	if n.good("exists") && strings.TrimSpace(k.Exists) == "" {
+		c.tell(n, "exists", "the path is empty", "write the path that must be there")
+	}
+	if hash := n.inner("sha256"); hash.good("hex") {
+		if sum, err := hex.DecodeString(k.SHA256.Hex); err != nil || len(sum) != 32 {
+			c.tell(hash, "hex", "not a SHA-256: 64 hexadecimal digits", "write what sha256sum prints")
+		}
+		k.SHA256.Hex = strings.ToLower(k.SHA256.Hex)
+	}
+}
+
+// comparison checks what the value of a query is compared with.
+func (c checker) comparison(k *Check, n *node, compared []string) {
+	both := len(compared) == 2 && compared[0] == "min" && compared[1] == "max"
+	switch {
+	case n.good("sql") && strings.TrimSpace(k.SQL) == "":
+		c.tell(n, "sql", "the query is empty", "write a query with one value")
+	case len(compared) == 0:
+		c.tell(n, "sql", "nothing says what the query must return", "add one of: "+strings.Join(comparisons, ", "))
+	case len(compared) > 1 && !both:
+		c.tell(n, compared[1], fmt.Sprintf("%s exclude each other", strings.Join(compared, " and ")), "keep one; only min and max go together")
+	case both && n.good("min") && n.good("max") && *k.Min > *k.Max:
+		c.tell(n, "max", fmt.Sprintf("max %v is less than min %v, which no value can meet", *k.Max, *k.Min), "exchange the two")
+	case n.good("newer_than") && *k.NewerThan == 0:
+		c.tell(n, "newer_than", "newer_than is zero, which no value can meet", "write a duration such as \"48h\"")
+	case n.good("expected_empty") && !k.ExpectedEmpty:
+		c.tell(n, "expected_empty", "expected_empty = false asserts nothing", "write true, or use min")
+	}
+}
+
+// written lists those of the keys that stand in n.
+func (n *node) written(keys ...string) []string {
+	var there []string
+	for _, key := range keys {
+		if n.seen&(1<<n.layout.lookup([]byte(key))) != 0 {
+			there = append(there, key)
+		}
+	}
+	return there
+}

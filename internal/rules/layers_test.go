@@ -20,7 +20,7 @@ var layers = map[string][]string{
 	"targets":    {"restic"},
 	"restic":     {},
 	"verify":     {"restic", "sources"}, // a copy's facts are taken by the code that took the source's
-	"catalog":    {"evidence"}, // one transaction writes the ledger entry and the rows
+	"catalog":    {"evidence"},          // one transaction writes the ledger entry and the rows
 	"evidence":   {},
 	"compliance": {"catalog"},
 	"report":     {"catalog", "compliance"},

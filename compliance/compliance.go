@@ -1,0 +1,117 @@
+// Package compliance compares what the catalog holds with what a regulation
+// asks for.
+//
+// A regulation is a Pack: data in TOML with its clauses, texts and parameters.
+// Every rule of a pack names one of a closed set of check kinds, which are the
+// Go code of this package. Evaluate applies packs to the catalog at an instant
+// and returns findings. The same catalog, packs, period and instant give the
+// same findings, in the same order.
+//
+// Data that are missing never make a rule pass: the outcome is then Unknown,
+// Warn or Fail, and the finding says what was missing.
+package compliance
+
+import (
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/internal/calendar"
+)
+
+// An Outcome is what a rule came to for one subject. The words are stored in
+// reports: append only.
+type Outcome string
+
+// The outcomes. Only Pass is good; NA and Pending say that nothing is due.
+const (
+	Pass    Outcome = "pass"
+	Warn    Outcome = "warn"
+	Fail    Outcome = "fail"
+	Pending Outcome = "pending" // not due yet
+	NA      Outcome = "na"      // the rule does not apply
+	Waived  Outcome = "waived"  // exempted by a named person until a date
+	Unknown Outcome = "unknown" // the data to decide are missing
+)
+
+// A Kind says what weight a pack has. Totals of different kinds are never added.
+type Kind string
+
+// The kinds of pack.
+const (
+	Binding  Kind = "binding"  // a normative text
+	Advisory Kind = "advisory" // findings and recommendations of an authority
+	Policy   Kind = "policy"   // our own figures or the agency's, no legal duty
+)
+
+// Kinds lists the kinds in the order reports print them.
+func Kinds() []Kind { return []Kind{Binding, Advisory, Policy} }
+
+// A Finding is the outcome of one rule for one subject.
+type Finding struct {
+	Rule     string   // for example "HD39-16.1b-2"
+	Clause   string   // for example "Điều 16 khoản 1 điểm b"
+	Pack     string   // id of the pack
+	Kind     Kind     // of the pack
+	Title    string   // of the rule, Vietnamese
+	Subject  string   // a job's name, or "" for the agency as a whole
+	Name     string   // the subject's title for people
+	Result   Outcome  // the worse of Posture and Period
+	Counted  Outcome  // Result as totals count it: Unknown for longer than a week counts as Fail
+	Posture  Outcome  // how things stood at Result.At
+	Period   Outcome  // over the period; the same as Posture for rules about a state
+	Why      string   // Vietnamese, with the numbers that decided
+	Remedy   string   // Vietnamese; what to do, empty when nothing
+	Evidence []string // "entry:123" of the ledger, "run:ID", "test:ID"
+}
+
+// Open reports whether the finding is a gap: anything that is neither good nor
+// outside the rule.
+func (f Finding) Open() bool { return f.Result != Pass && f.Result != NA }
+
+// Totals counts findings by their Counted outcome.
+type Totals struct {
+	Pass    int `json:"pass"`
+	Warn    int `json:"warn"`
+	Fail    int `json:"fail"`
+	Pending int `json:"pending"`
+	NA      int `json:"na"`
+	Waived  int `json:"waived"`
+	Unknown int `json:"unknown"`
+	Overdue int `json:"unknown_counted_as_fail"` // among Fail: unknown for over a week
+}
+
+// A Result is everything an evaluation found.
+type Result struct {
+	Inventory catalog.InventoryAt
+	Location  *time.Location // of the site
+	Period    calendar.ReportPeriod
+	From, To  time.Time // bounds of the period; To is exclusive
+	AsOf      time.Time // what was known
+	At        time.Time // the instant judged: AsOf, or the end of the period if that is earlier
+	Packs     []*Pack
+	Totals    map[Kind]Totals
+	Findings  []Finding // by pack, rule, subject
+	Gaps      []Finding // the open ones, worst first
+	Grid      []GridRow // every job, month by month
+}
+
+// A GridRow is one job's months.
+type GridRow struct {
+	Job        string
+	Title      string
+	Importance string
+	Removed    time.Time // zero, or when it left the inventory
+	Cells      []GridCell
+}
+
+// A GridCell is one month of one job.
+type GridCell struct {
+	Month   calendar.Month
+	Outcome Outcome
+	Running bool // the month was not over at Result.At
+	Good    int
+	Bad     int
+	Voided  int
+	Last    time.Time // newest good backup of the month, zero if none
+	Why     string    // Vietnamese
+}

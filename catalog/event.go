@@ -176,6 +176,7 @@ type Part struct {
 	Bytes  int64  `json:"bytes"`            // read from the source
 	Files  int64  `json:"files,omitempty"`  // in a tree
 	SHA256 string `json:"sha256,omitempty"` // of a stream
+	File   string `json:"file,omitempty"`   // name of a stream inside its snapshot
 	Error  string `json:"error,omitempty"`
 }
 
@@ -214,12 +215,15 @@ type Tool struct {
 	SHA256  string `json:"sha256,omitempty"`
 }
 
-// CopyFinished adds a copy to a run after the run has ended: a debt that was
-// paid, or an attempt to pay it that failed.
+// CopyFinished records a copy made after its run had ended: a debt that was paid
+// when the target came back. It replaces what RunFinished said of that target.
 type CopyFinished struct {
-	Run  string `json:"run"`
-	Job  string `json:"job"`
-	Copy Copy   `json:"copy"`
+	Run        string    `json:"run"`
+	Job        string    `json:"job"`
+	From       string    `json:"from"` // target it was copied from
+	Copy       Copy      `json:"copy"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
 }
 
 // TestStarted comes before anything else of a restore test.
@@ -304,17 +308,18 @@ type ControlFinished struct {
 
 // CheckFinished records that the packs of group N of Of on a target were re-read.
 type CheckFinished struct {
-	Target     string     `json:"target"`
-	Due        *time.Time `json:"due,omitempty"`
-	N          int        `json:"n"`
-	Of         int        `json:"of"`
-	State      string     `json:"state"` // RunComplete: read and whole; RunFailed: damage; RunInterrupted or RunSkipped: could not look
-	StartedAt  time.Time  `json:"started_at"`
-	FinishedAt time.Time  `json:"finished_at"`
-	Missing    []string   `json:"missing,omitempty"` // snapshots the catalog knows and the target does not hold
-	Error      string     `json:"error,omitempty"`
-	ErrorKind  string     `json:"error_kind,omitempty"`
-	Hint       string     `json:"hint,omitempty"`
+	Target     string      `json:"target"`
+	Due        *time.Time  `json:"due,omitempty"`
+	Covers     []time.Time `json:"covers,omitempty"`
+	N          int         `json:"n"`
+	Of         int         `json:"of"`
+	State      string      `json:"state"` // RunComplete: read and whole; RunFailed: damage; RunInterrupted or RunSkipped: could not look
+	StartedAt  time.Time   `json:"started_at"`
+	FinishedAt time.Time   `json:"finished_at"`
+	Missing    []string    `json:"missing,omitempty"` // snapshots the catalog knows and the target does not hold
+	Error      string      `json:"error,omitempty"`
+	ErrorKind  string      `json:"error_kind,omitempty"`
+	Hint       string      `json:"hint,omitempty"`
 }
 
 // RetentionApplied names what was deleted from a target.

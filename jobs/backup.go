@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"saoluu/catalog"
@@ -65,8 +66,13 @@ func conclude(ctx context.Context, fin *catalog.RunFinished, err error) {
 		fin.State = catalog.RunIncomplete
 	default:
 		fin.State = catalog.RunFailed
+		fin.LastAttempt = fin.LastAttempt || !slices.Contains(passing, fault.KindOf(err))
 	}
 }
+
+// passing are the kinds of failure that may go away by themselves; the others
+// are not tried again inside their slot.
+var passing = []fault.Kind{fault.Failed, fault.Absent, fault.Locked, fault.TimedOut, fault.NoSpace, fault.Unknown}
 
 // save is the backup line: it fills fin as far as it gets.
 func (r *Runner) save(ctx context.Context, job config.Job, fin *catalog.RunFinished) error {
@@ -172,7 +178,7 @@ func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts 
 // storePart writes one part and proves, where the target can, that its snapshot
 // is there: restic's exit status alone is not believed.
 func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part, dir string) (catalog.Part, restic.Summary, error) {
-	result := catalog.Part{Name: part.Name, State: catalog.RunFailed}
+	result := catalog.Part{Name: part.Name, File: part.Filename, State: catalog.RunFailed}
 	request, digest, err := r.request(ctx, job, fin, to, part, dir)
 	if err != nil {
 		result.Error = err.Error()

@@ -32,10 +32,10 @@ const (
 type Daemon struct {
 	Runner *Runner
 	Clock  *Clock
-	Notify func(state string)              // sd_notify; never nil
-	Load   func() (*config.Config, error)  // reads the configuration again
-	Reload <-chan os.Signal                // asks for it
-	Boot   string                          // kernel boot id
+	Notify func(state string)             // sd_notify; never nil
+	Load   func() (*config.Config, error) // reads the configuration again
+	Reload <-chan os.Signal               // asks for it
+	Boot   string                         // kernel boot id
 
 	mu      sync.Mutex
 	busy    map[[2]string]bool      // job and action under way

@@ -60,6 +60,9 @@ func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger)
 		fin.Verdict = catalog.VerdictUnknown
 		fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
 	}
+	if ctx.Err() != nil {
+		fin.Due, fin.Covers = nil, nil // the slot stays open: the next start takes it up
+	}
 	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
 	return fin, errors.Join(verdictError(fin, err), written)
 }
@@ -210,7 +213,7 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 		id := copied.Snapshots[part.Name]
 		fin.Snapshots = append(fin.Snapshots, id)
 		request.Parts = append(request.Parts, verify.PartCopy{
-			Part: part.Name, Snapshot: id, SHA256: part.SHA256, Bytes: part.Bytes, Files: part.Files,
+			Part: part.Name, Snapshot: id, Filename: part.File, SHA256: part.SHA256, Bytes: part.Bytes, Files: part.Files,
 		})
 	}
 	for _, c := range job.Test.Checks {

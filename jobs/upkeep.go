@@ -29,6 +29,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
 	}
 	if ctx.Err() != nil {
 		check.State = catalog.RunInterrupted
+		check.Due, check.Covers = nil, nil // the slot stays open: the next start takes it up
 	}
 	_, written := r.Catalog.Append(context.WithoutCancel(ctx), check)
 	return errors.Join(err, written)
@@ -63,13 +64,16 @@ func (r *Runner) payDebts(ctx context.Context, to place) error {
 		if err != nil {
 			return err
 		}
+		started := r.Now().UTC()
 		copied, err := r.copyRun(ctx, run.Job, *have, from, to)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))
 		} else if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
 			measure(ctx, source, to, &copied)
 		}
-		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{Run: run.Run, Job: run.Job, Copy: copied}); err != nil {
+		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{
+			Run: run.Run, Job: run.Job, From: from.name, Copy: copied, StartedAt: started, FinishedAt: r.Now().UTC(),
+		}); err != nil {
 			return err
 		}
 	}
@@ -135,26 +139,29 @@ func (r *Runner) Anchor(ctx context.Context, target string) error {
 	if err != nil {
 		return err
 	}
-	point, err := r.Checkpoint(ctx)
+	note, point, err := r.Checkpoint(ctx)
 	if err != nil {
 		return err
 	}
-	dir, clean, err := r.scratch("anchor-" + newID(r.Now()))
+	id := "anchor-" + newID(r.Now())
+	release, err := r.enliven(id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	dir, clean, err := r.scratch(id)
 	if err != nil {
 		return err
 	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), restic.BackupRequest{
-		Stdin: point.Note, Filename: "checkpoint.txt", Host: r.Host, TempDir: dir, Stall: r.Config.Engine.StallTimeout.Std(),
+		Stdin: note, Filename: "checkpoint.txt", Host: r.Host, TempDir: dir, Stall: r.Config.Engine.StallTimeout.Std(),
 		Tags: []string{"saoluu-checkpoint", "site=" + r.Config.Site.Code, fmt.Sprintf("size=%d", point.Size)},
 	})
 	if err = errors.Join(err, clean()); err != nil {
 		return fmt.Errorf("anchor the ledger on %q: %w", target, err)
 	}
 	_, err = r.Catalog.Append(context.WithoutCancel(ctx), catalog.CheckpointAnchored{
-		Target: target, Size: point.Size, Root: point.Root, Snapshot: summary.SnapshotID,
+		Target: target, Size: point.Size, Root: point.Root.String(), Snapshot: summary.SnapshotID,
 	})
 	return err
 }
-
-// upkeepOverdue is how long a target may go without upkeep before it is told.
-const upkeepOverdue = 36 * time.Hour

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/fault"
+	"saoluu/jobs"
+	"saoluu/restic"
+)
+
+// An app is what every command starts from.
+type app struct {
+	configPath string
+}
+
+// load reads the configuration.
+func (a *app) load() (*config.Config, error) {
+	return config.Load(config.Options{Path: a.configPath})
+}
+
+// catalogOptions say where and how a site's catalog is opened.
+func catalogOptions(c *config.Config) catalog.Options {
+	return catalog.Options{Path: jobs.CatalogPath(c), Now: clockNow(), Location: c.Site.Location, Site: c.Site.Code}
+}
+
+// read opens the catalog for looking only.
+func (a *app) read(ctx context.Context) (*config.Config, *catalog.Catalog, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	cat, err := catalog.OpenReadOnly(ctx, catalogOptions(c))
+	return c, cat, err
+}
+
+// A site is an opened site ready for work.
+type site struct {
+	*jobs.Runner
+	meter *meter
+}
+
+func (s *site) close() error { return s.Catalog.Close() }
+
+// open opens the site for work: configuration, catalog, engine; what an earlier
+// process left is put right and the inventory is brought up to date.
+func (a *app) open(ctx context.Context) (*site, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.wire(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	interrupted, err := s.Recover(ctx)
+	if err != nil {
+		s.Log.Warn().Err(err).Msg("tidy up after an earlier process")
+	}
+	if interrupted > 0 {
+		s.Log.Warn().Int("interrupted", interrupted).Msg("closed what an earlier process left unfinished")
+	}
+	if err := s.SetInventory(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// wire puts the parts together and does nothing else.
+func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
+	cat, err := catalog.Open(ctx, catalogOptions(c))
+	if err != nil {
+		return nil, err
+	}
+	engine, err := findEngine(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fault.New(fault.Failed, "find this program", err, "")
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fault.New(fault.Failed, "read the name of this machine", err, "")
+	}
+	now := clockNow()
+	clock := newClock()
+	m := newMeter(os.Stderr, now)
+	return &site{meter: m, Runner: &jobs.Runner{
+		Config: c, Catalog: cat, Engine: engine, Self: self, Version: version, Host: host, Now: now,
+		Log: consoleLog(), Show: m.show,
+		ClockSuspect: func(t time.Time) bool { return clock.Suspect(now().Sub(t)) },
+	}}, nil
+}
+
+// newClock compares the wall clock with the time since the program started.
+func newClock() *jobs.Clock {
+	begin := time.Now()
+	c := &jobs.Clock{Wall: clockNow(), Mono: func() time.Duration { return time.Since(begin) }}
+	c.Look()
+	return c
+}
+
+// findEngine looks for restic: as configured, in $SAOLUU_RESTIC, beside this
+// program, where the package puts it, on PATH.
+func findEngine(ctx context.Context, c *config.Config) (*restic.Engine, error) {
+	return restic.Find(ctx, engineOptions(c))
+}
+
+func engineOptions(c *config.Config) restic.FindOptions {
+	o := restic.FindOptions{
+		Path: c.Engine.Restic, CacheDir: jobs.StatePath(c, "cache"), ProbeCache: jobs.StatePath(c, "engine.json"),
+	}
+	if o.Path == "" {
+		o.Path = os.Getenv("SAOLUU_RESTIC")
+	}
+	if self, err := os.Executable(); err == nil {
+		o.Candidates = append(o.Candidates, filepath.Join(filepath.Dir(self), "restic"))
+	}
+	o.Candidates = append(o.Candidates, "/usr/lib/saoluu/restic")
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		o.Candidates = append(o.Candidates, filepath.Join(dir, "restic"))
+	}
+	return o
+}
+
+// consoleLog writes log lines for people to standard error.
+func consoleLog() zerolog.Logger {
+	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}
+	w.FormatLevel = func(i any) string { return fmt.Sprintf("saoluu: %v:", i) }
+	return zerolog.New(w).Level(zerolog.WarnLevel)
+}
+
+// chosen returns the jobs named on the command line, or all of them.
+func chosen(c *config.Config, names []string, all bool) ([]config.Job, error) {
+	if all == (len(names) > 0) {
+		return nil, fault.New(fault.Usage, "choose jobs", nil, "name one or more jobs, or say --all")
+	}
+	var picked []config.Job
+	for name, job := range c.Jobs {
+		if all || slices.Contains(names, name) {
+			picked = append(picked, job)
+		}
+	}
+	for _, name := range names {
+		if _, ok := c.Jobs[name]; !ok {
+			return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", name), fmt.Errorf("not in the configuration"), "run \"saoluu config show\" to see the jobs")
+		}
+	}
+	slices.SortFunc(picked, func(a, b config.Job) int { return compare(a.Name, b.Name) })
+	return picked, nil
+}

@@ -1,0 +1,142 @@
+// Package verify answers one question: is a copy restorable? It fetches the copy
+// from its target, restores it into a sandbox, and holds what it finds there
+// against the facts of the source and the job's own checks.
+//
+// A test passes only on proof: at least one fact or check that was met on
+// restored data, and none that was not. What the tester could not look at, for
+// want of space, a program, a permission or the target, is an error and never a
+// failed test; what it looked at and found wanting is a failed test and never an
+// error.
+package verify
+
+import (
+	"context"
+	"time"
+
+	"saoluu/restic"
+	"saoluu/sources"
+)
+
+// Verdicts, in the words of the catalog. Only Passed is good.
+const (
+	Passed        = "passed"
+	Failed        = "failed"
+	Unknown       = "unknown"
+	NotConfigured = "not-configured" // nothing was asserted: the copy was only read
+)
+
+// Levels, in rising order, in the words of the catalog: how far a test got.
+const (
+	LevelRestored = "restored" // data lie in the sandbox
+	LevelAsserted = "asserted" // and were held against facts and checks
+)
+
+// A Tester runs restore tests. Its fields are set once, before use.
+type Tester struct {
+	Engine  *restic.Engine
+	Scratch string           // folder for sandboxes; other users must be able to pass through it
+	Now     func() time.Time // wall clock
+	// User is the unprivileged user throwaway servers run as when we are root;
+	// empty means saoluu-sandbox, if there is one, else nobody. Not the user of a
+	// production server: what a database makes the throwaway one run would run as it.
+	User string
+	// Sockets is a folder with a short path for the servers' sockets; empty means
+	// the one for temporary files.
+	Sockets string
+}
+
+// A Request says which copy to test and what to hold it against.
+type Request struct {
+	Test   string // id of the test; names the sandbox
+	Job    string
+	Source string // kind: files, sqlite, postgres, …
+	Repo   restic.Repo
+	Parts  []PartCopy
+	Facts  []sources.Fact
+
+	ConsistentAt time.Time     // the instant the data stand for
+	Newest       bool          // the copy should be the job's newest
+	MaxAge       time.Duration // how old the newest may be; 0: not asserted
+	RTO          time.Duration // how long a restore may take; 0: not asserted
+	Checks       []Check
+	Sample       bool   // of trees restore only the files that have facts
+	Seed         string // chooses what the negative control damages
+	Control      bool   // damage the restored data afterwards and look again
+	Bin          string // folder of the throwaway server's programs; empty: the system's
+	Location     *time.Location
+	OnProgress   func(done, total int64, remaining time.Duration)
+}
+
+// A PartCopy is one part of the copy on its target.
+type PartCopy struct {
+	Part     string
+	Snapshot string   // full id
+	Filename string   // name of a stream inside the snapshot; empty: found there
+	SHA256   string   // of a stream; empty for a tree
+	Bytes    int64    // read from the source
+	Files    int64    // in a tree
+	Paths    []string // of a tree
+}
+
+// A Check is one assertion on restored data. Exactly one of SQL, Exists,
+// SHA256Path and MinFiles is set.
+type Check struct {
+	Name string // shown instead of the check's own text; optional
+
+	// SQL is one statement whose first value is judged by Min, Max, Equals,
+	// NewerThan or ExpectedEmpty. Without any of them the value must not be null,
+	// zero or empty: no rows is never good by itself.
+	SQL           string
+	Part          string // the part SQL speaks to; empty: the first database
+	Min, Max      *float64
+	Equals        *string
+	NewerThan     time.Duration // before ConsistentAt; a later instant is no good either
+	ExpectedEmpty bool          // no row, null, zero or empty
+
+	Exists     string // absolute path on the source
+	SHA256Path string
+	SHA256Hex  string
+	MinFiles   *int
+}
+
+// A Result is what a test found.
+type Result struct {
+	Verdict       string
+	Level         string
+	Full          bool // all of the copy was restored, not a sample
+	Assertions    []Assertion
+	RestoreTime   time.Duration // until the data could be used; checks not counted
+	RestoredBytes int64
+	Tools         []Tool
+	Control       *ControlResult // nil: none was made
+	Detail        []string       // for the operator only: may name files and tables; never stored
+}
+
+// An Assertion is one thing checked on restored data. It names no file of the
+// user's and carries no content. The assertion "rto" is a warning: it does not
+// take part in the verdict.
+type Assertion struct {
+	Name     string
+	Expected string
+	Actual   string
+	OK       bool
+}
+
+// A Tool is a program that took part.
+type Tool struct {
+	Name, Version string
+}
+
+// A ControlResult says whether the comparison noticed data damaged on purpose.
+// One that was not noticed makes the verdict Unknown.
+type ControlResult struct {
+	Damage string // what was done, without names
+	Caught bool
+	By     string // the assertion that noticed
+}
+
+// Test restores and checks one copy. An error means that it could not look: the
+// verdict is then unknown. Whatever it made is gone when it returns.
+func (t *Tester) Test(ctx context.Context, r Request) (Result, error) {
+	return t.test(ctx, r)
+}

@@ -102,7 +102,7 @@ func (e *ExitError) Error() string {
 
 // String shows the command with its secrets blanked out.
 func (c Cmd) String() string {
-	return blank(strings.Join(c.Argv, " "), c.Secrets)
+	return Blank(strings.Join(c.Argv, " "), c.Secrets)
 }
 
 // Run runs c until it ends. The error is nil only when c exited with status 0

@@ -21,11 +21,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "pump":
-			exit, err := PumpMain(context.Background(), os.Args[2:], nil, os.Stdout)
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "pump:", err)
-			}
-			os.Exit(exit)
+			os.Exit(PumpMain(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
 		case "parent": // starts a program, says its pid, and waits
 			p, err := Start(context.Background(), Cmd{Argv: os.Args[2:], Env: os.Environ(), Stdout: os.Stdout})
 			if err != nil {

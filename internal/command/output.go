@@ -101,15 +101,15 @@ func (t *tail) text(secrets []string) string {
 	if len(raw) > t.keep {
 		raw = raw[len(raw)-t.keep:]
 	}
-	s := blank(string(raw), secrets)
+	s := Blank(string(raw), secrets)
 	if len(s) > tailBytes {
 		s = s[len(s)-tailBytes:]
 	}
 	return strings.ToValidUTF8(s, "?")
 }
 
-// blank replaces every secret in s by three stars.
-func blank(s string, secrets []string) string {
+// Blank replaces every secret in s by three stars.
+func Blank(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if secret != "" {
 			s = strings.ReplaceAll(s, secret, "***")

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,10 @@ import (
 // does a secret of the dump stand in an argument, nor does the dump see the
 // secrets of the repository among which the pump runs.
 const PumpEnv = "SAOLUU_PUMP_ENV"
+
+// PumpPrefix starts the one line on stderr by which a failing pump says why:
+// PumpPrefix, the fault.Kind, a colon and a space, the text.
+const PumpPrefix = "pump: "
 
 // pumpBytes is the size of one read and of the pipe asked for: large enough
 // that switching between three processes does not show.
@@ -101,14 +106,24 @@ func ReadDigest(file string) (Digest, error) {
 
 // PumpMain is the command "pump": args are what follows that word,
 // [--digest FILE] [--stall DURATION] -- ARGV…; the environment of ARGV comes in
-// PumpEnv. It returns the exit status and, when that is not 0, why.
-func PumpMain(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (exit int, err error) {
+// PumpEnv. It returns the exit status and, when that is not 0, says why in one
+// line on stderr (see PumpPrefix).
+func PumpMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	exit, err := pumpMain(ctx, args, stdout)
+	if err != nil {
+		text := strings.ReplaceAll(err.Error(), "\n", " ")
+		_, _ = fmt.Fprintf(stderr, "%s%s: %s\n", PumpPrefix, fault.KindOf(err), text) // nobody is left to tell
+	}
+	return exit
+}
+
+func pumpMain(ctx context.Context, args []string, stdout io.Writer) (exit int, err error) {
 	if err := TieToParent(); err != nil {
 		return 1, err
 	}
 	flags := flag.NewFlagSet("pump", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	r := PumpRequest{Stdin: stdin, Stdout: stdout}
+	r := PumpRequest{Stdout: stdout}
 	flags.StringVar(&r.Digest, "digest", "", "file to write the digest to")
 	flags.DurationVar(&r.Stall, "stall", 0, "longest silence")
 	if err := flags.Parse(args); err != nil {

@@ -1,0 +1,149 @@
+package restic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// A CopyRequest names the snapshots to be copied.
+type CopyRequest struct {
+	IDs        []string       // whole ids in the source repository
+	OnProgress func(Progress) // percentage of each snapshot in turn; may be nil
+}
+
+// Lines of copy with -v, which is plain text even with --json (0.18, 0.19).
+var (
+	copySaved   = regexp.MustCompile(`^snapshot ([0-9a-f]+) saved, copied from source snapshot ([0-9a-f]+)`)
+	copySkipped = regexp.MustCompile(`^skipping source snapshot ([0-9a-f]+), was already copied to snapshot ([0-9a-f]+)`)
+	copyPacks   = regexp.MustCompile(`(\d+) / (\d+) packs copied`)
+)
+
+// Copy copies snapshots between repositories that were made with the same
+// chunker parameters (restic manual, "Copying snapshots between repositories"),
+// and returns the whole id in the destination for each id of the source. What
+// is there already is not copied again. Ids missing in the result were not
+// copied, and err says so; those in it were seen in the destination.
+func (e *Engine) Copy(ctx context.Context, from, to Repo, q CopyRequest) (map[string]string, error) {
+	op := fmt.Sprintf("copy from %q to %q", from.Name, to.Name)
+	env, err := fromEnv(op, from, to)
+	if err := errors.Join(err, from.usable(op), to.usable(op)); err != nil {
+		return nil, err
+	}
+	if len(q.IDs) == 0 {
+		return nil, nil
+	}
+	for _, id := range q.IDs {
+		if err := fullID(op, id); err != nil {
+			return nil, err
+		}
+	}
+	h, err := enterBoth(ctx, op, heavy, from.Gate, to.Gate)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	run, watch := command.WithStall(ctx, e.Stall, op)
+	defer watch.Stop()
+	c := &copyReader{q: q, kick: watch.Kick, short: map[string]string{}}
+	_, err = e.text(run, to, call{op: op, args: []string{"copy", "-v"}, tail: q.IDs, env: env, writes: true, files: h}, c.line)
+	if err != nil {
+		return nil, err
+	}
+	return e.copied(ctx, to, op, q.IDs, c.short, h)
+}
+
+// copied looks the copies up in the destination.
+func (e *Engine) copied(ctx context.Context, to Repo, op string, ids []string, short map[string]string, h held) (map[string]string, error) {
+	var f Filter
+	for _, id := range ids {
+		if s := short[id]; s != "" {
+			f.IDs = append(f.IDs, s)
+		}
+	}
+	if len(f.IDs) < len(ids) {
+		f.IDs = nil // a restic that speaks otherwise: look through the whole list
+	}
+	list, err := e.snapshots(ctx, to, op, f, h)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for _, id := range ids {
+		for _, s := range list {
+			if s.Original == id || s.ID == id || short[id] != "" && strings.HasPrefix(s.ID, short[id]) {
+				found[id] = s.ID
+			}
+		}
+	}
+	if n := len(ids) - len(found); n > 0 {
+		return found, fault.New(fault.Failed, op,
+			fmt.Errorf("restic exited with status 0 but %d of %d snapshots are not in the destination", n, len(ids)),
+			"see whether they still exist in the source")
+	}
+	return found, nil
+}
+
+// A copyReader takes the lines of a copy.
+type copyReader struct {
+	q     CopyRequest
+	kick  func()
+	last  string
+	short map[string]string // whole id in the source → id in the destination as printed
+}
+
+func (c *copyReader) line(line string) {
+	if m := copyPacks.FindStringSubmatch(line); m != nil {
+		if m[0] != c.last { // the same line every second is no progress
+			c.last = m[0]
+			c.kick()
+		}
+		done, _ := strconv.ParseFloat(m[1], 64)
+		total, _ := strconv.ParseFloat(m[2], 64)
+		if c.q.OnProgress != nil && total > 0 {
+			c.q.OnProgress(Progress{Percent: 100 * done / total})
+		}
+		return
+	}
+	c.kick()
+	if m := copySaved.FindStringSubmatch(line); m != nil {
+		c.pair(m[2], m[1])
+	} else if m := copySkipped.FindStringSubmatch(line); m != nil {
+		c.pair(m[1], m[2])
+	}
+}
+
+func (c *copyReader) pair(source, destination string) {
+	for _, id := range c.q.IDs {
+		if strings.HasPrefix(id, source) {
+			c.short[id] = destination
+		}
+	}
+}
+
+// fromEnv is the environment that names the source repository. Restic has one
+// environment for both, so two that need different values of a variable cannot
+// meet in one run.
+func fromEnv(op string, from, to Repo) ([]string, error) {
+	env := []string{"RESTIC_FROM_REPOSITORY=" + from.URL, "RESTIC_FROM_PASSWORD_FILE=" + from.PasswordFile}
+	have := map[string]string{}
+	for _, kv := range to.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		have[k] = v
+	}
+	for _, kv := range from.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		if old, ok := have[k]; ok && old != v {
+			return nil, fault.New(fault.Usage, op, fmt.Errorf("both need %s, with different values", k),
+				"let the job back up to a third target first, or give both targets the same account")
+		}
+		env = append(env, kv)
+	}
+	return env, nil
+}

@@ -1,0 +1,140 @@
+package restic
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// Exit statuses (restic manual, "Scripting", exit codes).
+const (
+	exitFatal        = 1   // the command failed
+	exitCrash        = 2   // Go runtime error
+	exitIncomplete   = 3   // backup: some source data could not be read; forget: some removals failed
+	exitNoRepository = 10  // since 0.17
+	exitLocked       = 11  // since 0.17
+	exitWrongKey     = 12  // since 0.17.1
+	exitInterrupted  = 130 // SIGINT or SIGTERM
+)
+
+// Texts that say more than exit status 1 does. They are matched against what
+// restic itself says, in this order: a full disk breaks files too, and a damaged
+// pack is worse than a missing permission.
+var causes = []struct {
+	text *regexp.Regexp
+	kind fault.Kind
+	hint string
+}{
+	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|insufficient storage|\b507\b`), fault.NoSpace,
+		"free space, or let upkeep apply the retention of the classes stored here"},
+	{regexp.MustCompile(`Resolving password failed|empty password is not allowed`), fault.Failed,
+		"check that the password file of the target exists and can be read"},
+	{regexp.MustCompile(`config file already exists|repository master key and config already initialized`), fault.Refused,
+		"use the repository that is there, or another place"},
+	{regexp.MustCompile(`(?i)ciphertext verification failed|unexpected pack id|not found in (repository|index)|` +
+		`invalid data returned|hash mismatch|wrong hash|Load(Raw)?\(<(data|index|snapshot)/.*no such file|` +
+		`ReadFull\(<data/.*no such file|repository contains errors|the index is damaged|blob .* not found|unable to load tree|` +
+		`failed to load index`), fault.Damaged,
+		"run \"saoluu test\" against another target, then repair this repository as the restic manual says"},
+	{regexp.MustCompile(`(?i)permission denied|operation not permitted|read-only file system|access ?denied|\b403\b|forbidden`), fault.Denied,
+		"check the permissions of the user this runs as, on the target and on its files"},
+	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|` +
+		`connection reset|TLS handshake timeout|transport endpoint is not connected|stale file handle`), fault.Absent,
+		"check that the target is switched on and can be reached"},
+}
+
+// verdict turns the end of a restic run into our error: nil for status 0.
+func verdict(op string, err error, t *transcript, blank func(string) string) error {
+	if err == nil {
+		return nil
+	}
+	var exit *command.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("%s: %w", op, err) // its kind shows through: stall, cancel, no program
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := blank(t.words(exit))
+	cause := fmt.Errorf("restic: %s", text)
+	switch exit.Code {
+	case exitNoRepository:
+		return fault.New(fault.NoRepository, op, cause,
+			"check that the target is mounted; a new one is made with \"saoluu init\"")
+	case exitLocked:
+		return fault.New(fault.Locked, op, cause,
+			"see who holds the lock; upkeep removes locks of processes that are gone")
+	case exitWrongKey:
+		return fault.New(fault.WrongKey, op, cause, "put the password this repository was made with into its password file")
+	case exitInterrupted:
+		return fault.New(fault.Cancelled, op, errors.New("restic: interrupted"), "")
+	case exitIncomplete:
+		return fault.New(fault.Incomplete, op, cause, "make what it names readable, or exclude it from the job")
+	case exitFatal:
+		return classed(op, cause, t, text)
+	case exitCrash:
+		return fault.New(fault.Failed, op, fmt.Errorf("restic crashed: %s", text), "")
+	default:
+		if exit.Signal != 0 {
+			return fault.New(fault.Failed, op, fmt.Errorf("restic was %s", strings.TrimPrefix(exit.Error(), "restic: ")),
+				"see in the kernel's log whether memory ran out")
+		}
+		return fault.New(fault.Failed, op, fmt.Errorf("restic ended with exit status %d, which its manual does not list: %s", exit.Code, text), "")
+	}
+}
+
+// classed finds the kind of an exit status 1 from what was said.
+func classed(op string, cause error, t *transcript, text string) error {
+	if kind, said, ok := pumpWords(t.pump); ok {
+		return fault.New(kind, op, errors.New(said), "")
+	}
+	all := text
+	for _, it := range t.items {
+		all += "\n" + it.Err
+	}
+	all += "\n" + strings.Join(t.notes, "\n")
+	for _, c := range causes {
+		if c.text.MatchString(all) {
+			return fault.New(c.kind, op, cause, c.hint)
+		}
+	}
+	return fault.New(fault.Failed, op, cause, "")
+}
+
+// words picks what restic said that explains its end best.
+func (t *transcript) words(exit *command.ExitError) string {
+	first := t.exit
+	switch {
+	case t.pump != "" && exit.Code == exitFatal:
+		_, said, ok := pumpWords(t.pump)
+		if !ok {
+			said = t.pump
+		}
+		first = said
+	case first == "" && len(t.notes) > 0:
+		first = t.notes[len(t.notes)-1]
+	case first == "":
+		first = exit.Error()
+	}
+	if len(t.items) == 0 {
+		return first
+	}
+	more := ""
+	if t.count > 1 {
+		more = fmt.Sprintf(" and %d more", t.count-1)
+	}
+	return fmt.Sprintf("%s (%s%s)", first, t.items[0].Error(), more)
+}
+
+// pumpWords reads the line a pump says before it fails.
+func pumpWords(line string) (kind fault.Kind, said string, ok bool) {
+	rest, ok := strings.CutPrefix(line, command.PumpPrefix)
+	if !ok {
+		return "", "", false
+	}
+	k, said, ok := strings.Cut(rest, ": ")
+	return fault.Kind(k), said, ok
+}

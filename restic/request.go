@@ -1,0 +1,110 @@
+package restic
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// A BackupRequest is one snapshot to be made. Exactly one of Paths and Stdin is
+// set.
+type BackupRequest struct {
+	Paths         []string // absolute; each must exist
+	Exclude       []string // patterns (restic manual, "Excluding files")
+	OneFileSystem bool     // do not cross into other file systems
+
+	// Stdin is the command whose standard output is saved as Filename. Of its
+	// fields only Argv, Env and Stall count. A command that fails or writes
+	// nothing leaves no snapshot.
+	Stdin    *command.Cmd
+	Filename string // name inside the snapshot, without folders
+	Expect   int64  // length of the stream the last time, for the progress; 0 when not known
+
+	Host string    // name of the host in the snapshot; required
+	Tags []string  // "key=value"; no commas
+	Time time.Time // of the snapshot; zero means now
+	// Parent is the whole id of the snapshot whose unchanged files are not read
+	// again. Empty means every file is read: restic then does not search for a
+	// parent either, which would cost a look at every snapshot.
+	Parent string
+
+	OnProgress func(Progress) // about once a second, from another goroutine; may be nil
+}
+
+// check refuses what restic would misunderstand.
+func (q BackupRequest) check(op string) error {
+	refuse := func(format string, args ...any) error {
+		return fault.New(fault.Usage, op, fmt.Errorf(format, args...), "")
+	}
+	switch {
+	case (len(q.Paths) == 0) == (q.Stdin == nil):
+		return refuse("give either paths or a command to read from")
+	case q.Stdin != nil && (len(q.Stdin.Argv) == 0 || q.Filename == "" || strings.ContainsAny(q.Filename, "/\x00")):
+		return refuse("a command to read from needs a program and a bare file name, not %q", q.Filename)
+	case q.Host == "":
+		return refuse("give the host name of the snapshot")
+	}
+	for _, p := range q.Paths {
+		if !filepath.IsAbs(p) {
+			return refuse("path %q is not absolute", p)
+		}
+	}
+	for _, t := range q.Tags {
+		if t == "" || strings.Contains(t, ",") {
+			return refuse("tag %q is empty or has a comma", t)
+		}
+	}
+	if q.Parent != "" {
+		return fullID(op, q.Parent)
+	}
+	return nil
+}
+
+// present checks that every path is there: 0.18 only warns about one that is
+// not, and a backup of nothing must not be called good.
+func (q BackupRequest) present(op string) error {
+	for _, p := range q.Paths {
+		_, err := os.Lstat(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return fault.New(fault.Absent, op, fmt.Errorf("source %w", err), "check that its file system is mounted, or correct the path in the job")
+		case errors.Is(err, fs.ErrPermission):
+			return fault.New(fault.Denied, op, fmt.Errorf("source %w", err), "give the user this runs as the right to read it")
+		case err != nil:
+			return fmt.Errorf("%s: source %w", op, err)
+		}
+	}
+	return nil
+}
+
+func (q BackupRequest) args() []string {
+	args := []string{"backup", "--host", q.Host}
+	for _, t := range q.Tags {
+		args = append(args, "--tag", t)
+	}
+	for _, x := range q.Exclude {
+		args = append(args, "--exclude", x)
+	}
+	if q.OneFileSystem {
+		args = append(args, "--one-file-system")
+	}
+	if !q.Time.IsZero() {
+		args = append(args, "--time", q.Time.UTC().Format(time.DateTime)) // restic runs with TZ=UTC
+	}
+	if q.Parent != "" {
+		args = append(args, "--parent", q.Parent)
+	} else {
+		args = append(args, "--force")
+	}
+	if q.Stdin != nil {
+		args = append(args, "--stdin-from-command", "--stdin-filename", q.Filename)
+	}
+	return args
+}

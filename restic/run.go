@@ -1,0 +1,137 @@
+package restic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// minimalPath is where restic finds ssh for the sftp backend and nothing else of ours.
+const minimalPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// maxList bounds output that is read whole, in bytes: about 100,000 snapshots.
+const maxList = 256 << 20
+
+// A call is one run of restic.
+type call struct {
+	op      string   // verb and object, for errors
+	args    []string // verb and its flags
+	tail    []string // arguments after "--"
+	env     []string // besides the repository's
+	writes  bool     // the verb cannot do without a lock
+	files   held     // locks to hand down
+	secrets []string // besides the repository's
+}
+
+// environment is restic's whole environment.
+func (e *Engine) environment(r Repo, more []string) []string {
+	tmp := e.TempDir
+	if tmp == "" {
+		tmp = "/tmp"
+	}
+	env := []string{
+		minimalPath, "HOME=" + tmp, "TMPDIR=" + tmp, "TZ=UTC", "LC_ALL=C.UTF-8",
+		"RESTIC_PROGRESS_FPS=1", // without it restic prints 60 status lines a second
+		"RESTIC_REPOSITORY=" + r.URL, "RESTIC_PASSWORD_FILE=" + r.PasswordFile,
+	}
+	if e.CacheDir != "" {
+		env = append(env, "RESTIC_CACHE_DIR="+e.CacheDir)
+	}
+	return append(append(env, r.Env...), more...)
+}
+
+// command spells a call out.
+func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
+	argv := []string{e.Path, "--json"}
+	if r.NoLock && !c.writes {
+		argv = append(argv, "--no-lock")
+	} else {
+		retry := e.RetryLock
+		if retry == 0 {
+			retry = DefaultRetryLock
+		}
+		argv = append(argv, "--retry-lock", retry.String())
+	}
+	if e.CacheDir == "" {
+		argv = append(argv, "--no-cache")
+	}
+	for _, o := range r.Options {
+		argv = append(argv, "-o", o)
+	}
+	argv = append(argv, c.args...)
+	if len(c.tail) > 0 {
+		argv = append(append(argv, "--"), c.tail...)
+	}
+	return command.Cmd{
+		Argv: argv, Env: e.environment(r, c.env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
+		StderrLine: t.stderrLine, ExtraFiles: c.files.files,
+	}
+}
+
+// lines runs c and hands each JSON message on stdout that is no error to fn.
+func (e *Engine) lines(ctx context.Context, r Repo, c call, fn func(message) error) (*transcript, error) {
+	t := &transcript{}
+	cmd := e.command(r, c, t)
+	_, err := command.Lines(ctx, cmd, func(line []byte) error { return t.stdoutLine(line, fn) })
+	return t, verdict(c.op, err, t, blanker(cmd))
+}
+
+// text runs c and hands each line of its stdout to fn.
+func (e *Engine) text(ctx context.Context, r Repo, c call, fn func(line string)) (*transcript, error) {
+	t := &transcript{}
+	cmd := e.command(r, c, t)
+	_, err := command.Lines(ctx, cmd, func(line []byte) error { fn(string(line)); return nil })
+	return t, verdict(c.op, err, t, blanker(cmd))
+}
+
+// output runs c and returns its stdout whole.
+func (e *Engine) output(ctx context.Context, r Repo, c call) ([]byte, error) {
+	t := &transcript{}
+	cmd := e.command(r, c, t)
+	out, err := command.Output(ctx, cmd, maxList)
+	return out, verdict(c.op, err, t, blanker(cmd))
+}
+
+// stream runs c with its stdout going to w.
+func (e *Engine) stream(ctx context.Context, r Repo, c call, w io.Writer) error {
+	t := &transcript{}
+	cmd := e.command(r, c, t)
+	cmd.Stdout, cmd.Stall = w, e.Stall
+	_, err := command.Run(ctx, cmd)
+	return verdict(c.op, err, t, blanker(cmd))
+}
+
+func blanker(c command.Cmd) func(string) string {
+	return func(s string) string { return command.Blank(s, c.Secrets) }
+}
+
+// fullID returns an error unless id is a whole snapshot or repository id, 64
+// hexadecimal digits: a prefix may mean another one tomorrow, and "latest" does.
+func fullID(op, id string) error {
+	if isFullID(id) {
+		return nil
+	}
+	return fault.New(fault.Usage, op, fmt.Errorf("%q is not a whole id of 64 hexadecimal digits", id), "")
+}
+
+func isFullID(id string) bool {
+	return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+// usable returns an error for a Repo that cannot be opened safely.
+func (r Repo) usable(op string) error {
+	switch {
+	case r.URL == "":
+		return fault.New(fault.Usage, op, errors.New("the repository has no address"), "")
+	case r.PasswordFile == "":
+		return fault.New(fault.Usage, op, errors.New("the repository has no password file"), "")
+	case r.Gate == nil:
+		return fault.New(fault.Usage, op, errors.New("the repository has no gate"), "")
+	}
+	return nil
+}

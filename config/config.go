@@ -31,24 +31,24 @@ type Config struct {
 	Site Site `toml:"site" need:"true"`
 
 	// Where saoluu keeps its own files. Optional.
-	Paths Paths `toml:"paths"`
+	Paths Paths `toml:"paths,omitempty"`
 
 	// Which restic to run and when to give up on it. Optional.
-	Engine Engine `toml:"engine"`
+	Engine Engine `toml:"engine,omitempty"`
 
 	// Retention classes by name. Every job names one.
-	Classes map[string]Class `toml:"classes"`
+	Classes map[string]Class `toml:"classes,omitempty"`
 
 	// The people who can open sealed repository keys, by name. Name at least
 	// two, so that the loss of one key does not lose the data. Optional.
-	Custodians map[string]Custodian `toml:"custodians"`
+	Custodians map[string]Custodian `toml:"custodians,omitempty"`
 
 	// Places that hold one restic repository each, by name.
-	Targets map[string]Target `toml:"targets"`
+	Targets map[string]Target `toml:"targets,omitempty"`
 
 	// The things to protect, by name. The name stands in tags and evidence:
 	// renaming a job starts a new history.
-	Jobs map[string]Job `toml:"jobs"`
+	Jobs map[string]Job `toml:"jobs,omitempty"`
 }
 
 // Site is the agency whose duties are judged, and the machine's place in the
@@ -74,11 +74,11 @@ type Site struct {
 
 	// IANA time zone in which days, months and schedules are judged.
 	// Example: timezone = "Asia/Ho_Chi_Minh"
-	Timezone string `toml:"timezone" default:"Asia/Ho_Chi_Minh"`
+	Timezone string `toml:"timezone,omitempty" default:"Asia/Ho_Chi_Minh"`
 
 	// Language of reports, pages and mail. Commands and logs are English.
 	// Example: language = "vi"
-	Language string `toml:"language" default:"vi" enum:"vi|en"`
+	Language string `toml:"language,omitempty" default:"vi" enum:"vi|en"`
 
 	// The documents the agency is judged by. "policy" are saoluu's own
 	// defaults and always labelled so.
@@ -94,17 +94,17 @@ type Paths struct {
 	// Folder of the catalog, the ledger and the keys. Losing it loses history
 	// that only evidence kept elsewhere can prove.
 	// Example: state = "/var/lib/saoluu"
-	State string `toml:"state" default:"/var/lib/saoluu"`
+	State string `toml:"state,omitempty" default:"/var/lib/saoluu"`
 
 	// Folder for dumps and restore tests; needs room for the largest restore.
 	// The default is the folder "scratch" in state.
 	// Example: scratch = "/srv/saoluu/scratch"
-	Scratch string `toml:"scratch"`
+	Scratch string `toml:"scratch,omitempty"`
 
 	// File with the age or SSH private key that opens "age:" secrets; readable
 	// by its owner only. Needed only when such a secret is used.
 	// Example: identity = "/etc/saoluu/identity.txt"
-	Identity string `toml:"identity"`
+	Identity string `toml:"identity,omitempty"`
 }
 
 // Engine says which restic to run and when to give up on it.
@@ -112,15 +112,15 @@ type Engine struct {
 	// Absolute path of restic, 0.18.0 or newer. When empty: $SAOLUU_RESTIC,
 	// then beside the saoluu program, /usr/lib/saoluu, and PATH.
 	// Example: restic = "/usr/lib/saoluu/restic"
-	Restic string `toml:"restic"`
+	Restic string `toml:"restic,omitempty"`
 
 	// A dump or restic without any progress for so long is ended.
 	// Example: stall_timeout = "30m"
-	StallTimeout calendar.Duration `toml:"stall_timeout" default:"30m"`
+	StallTimeout calendar.Duration `toml:"stall_timeout,omitempty" default:"30m"`
 
 	// A run that takes longer in total is ended; at least stall_timeout.
 	// Example: total_timeout = "24h"
-	TotalTimeout calendar.Duration `toml:"total_timeout" default:"24h"`
+	TotalTimeout calendar.Duration `toml:"total_timeout,omitempty" default:"24h"`
 }
 
 // Class is a retention class: how long backups are kept, how many, and in how
@@ -129,23 +129,23 @@ type Class struct {
 	// What the class holds, for the list of backups by class. The default is
 	// the class's name.
 	// Example: title = "Dữ liệu nghiệp vụ"
-	Title string `toml:"title"`
+	Title string `toml:"title,omitempty"`
 
 	// Which backups to keep. Without it none is removed.
-	Keep Keep `toml:"keep"`
+	Keep Keep `toml:"keep,omitempty"`
 
 	// No backup is removed before it is this old, whatever keep says.
 	// Example: keep_min = "1y"
-	KeepMin calendar.Period `toml:"keep_min"`
+	KeepMin calendar.Period `toml:"keep_min,omitempty"`
 
 	// A backup should be gone when it is this old; not less than keep_min.
 	// Example: keep_max = "5y"
-	KeepMax calendar.Period `toml:"keep_max"`
+	KeepMax calendar.Period `toml:"keep_max,omitempty"`
 
 	// On how many targets every backup must lie. A job of the class names at
 	// least so many.
 	// Example: copies = 2
-	Copies int `toml:"copies" default:"1" range:"1-16"`
+	Copies int `toml:"copies,omitempty" default:"1" range:"1-16"`
 }
 
 // Keep counts good backups: so many of the newest, and the newest of so many
@@ -153,27 +153,27 @@ type Class struct {
 type Keep struct {
 	// The newest backups, whenever they were made.
 	// Example: last = 3
-	Last int `toml:"last" range:"0-10000"`
+	Last int `toml:"last,omitempty" range:"0-10000"`
 
 	// The newest backup of each of so many hours.
 	// Example: hourly = 24
-	Hourly int `toml:"hourly" range:"0-10000"`
+	Hourly int `toml:"hourly,omitempty" range:"0-10000"`
 
 	// The newest backup of each of so many days.
 	// Example: daily = 14
-	Daily int `toml:"daily" range:"0-10000"`
+	Daily int `toml:"daily,omitempty" range:"0-10000"`
 
 	// The newest backup of each of so many weeks, which begin on Monday.
 	// Example: weekly = 8
-	Weekly int `toml:"weekly" range:"0-10000"`
+	Weekly int `toml:"weekly,omitempty" range:"0-10000"`
 
 	// The newest backup of each of so many calendar months.
 	// Example: monthly = 13
-	Monthly int `toml:"monthly" range:"0-10000"`
+	Monthly int `toml:"monthly,omitempty" range:"0-10000"`
 
 	// The newest backup of each of so many calendar years.
 	// Example: yearly = 5
-	Yearly int `toml:"yearly" range:"0-10000"`
+	Yearly int `toml:"yearly,omitempty" range:"0-10000"`
 }
 
 // Custodian is a person who can open sealed repository keys.
@@ -197,24 +197,24 @@ type Target struct {
 	// Absolute path of the repository's folder. No two targets may share a
 	// folder or lie inside each other.
 	// Example: path = "/mnt/nas/saoluu"
-	Path string `toml:"path" need:"true" of:"local"`
+	Path string `toml:"path,omitempty" need:"true" of:"local"`
 
 	// The repository's password, as a reference. Without it "saoluu init"
 	// makes one, keeps it under state and seals it to the custodians.
 	// Example: password = "file:/etc/saoluu/keys/nas"
-	Password Secret `toml:"password"`
+	Password Secret `toml:"password,omitempty"`
 
 	// How many backups may run into the repository at once.
 	// Example: parallel = 4
-	Parallel int `toml:"parallel" default:"4" range:"1-64"`
+	Parallel int `toml:"parallel,omitempty" default:"4" range:"1-64"`
 
 	// Where the medium stands, if not at the agency; counts as another site.
 	// Example: site = "Trung tâm dữ liệu tỉnh"
-	Site string `toml:"site"`
+	Site string `toml:"site,omitempty"`
 
 	// Whether the target counts as an external storage device.
 	// Example: external = true
-	External bool `toml:"external" default:"false"`
+	External bool `toml:"external,omitempty" default:"false"`
 
 	// Free space that a run must leave on the file system.
 	// Example: reserve = "1GiB"
@@ -228,11 +228,11 @@ type Job struct {
 
 	// What it is, for people. The default is the job's name.
 	// Example: title = "CSDL quản lý văn bản"
-	Title string `toml:"title"`
+	Title string `toml:"title,omitempty"`
 
 	// The information system it belongs to.
 	// Example: system = "Quản lý văn bản và điều hành"
-	System string `toml:"system"`
+	System string `toml:"system,omitempty"`
 
 	// What kind of data it is.
 	// Example: category = "database"
@@ -250,15 +250,15 @@ type Job struct {
 
 	// The agency's own handling label.
 	// Example: label = "noi-bo"
-	Label string `toml:"label"`
+	Label string `toml:"label,omitempty"`
 
 	// The unit or person who answers for the data.
 	// Example: owner = "Văn phòng Sở"
-	Owner string `toml:"owner"`
+	Owner string `toml:"owner,omitempty"`
 
 	// The day the data came into service; duties begin no earlier.
 	// Example: in_service = "2024-09-25"
-	InService string `toml:"in_service"`
+	InService string `toml:"in_service,omitempty"`
 
 	// The retention class, by name.
 	// Example: class = "nghiep-vu"
@@ -279,11 +279,11 @@ type Job struct {
 
 	// Recovery point objective: how much work may be lost, as an age.
 	// Example: rpo = "24h"
-	RPO calendar.Duration `toml:"rpo"`
+	RPO calendar.Duration `toml:"rpo,omitempty"`
 
 	// Recovery time objective: how long a restore may take.
 	// Example: rto = "4h"
-	RTO calendar.Duration `toml:"rto"`
+	RTO calendar.Duration `toml:"rto,omitempty"`
 
 	// How often a failed run is tried again before its slot counts as failed.
 	// Example: retries = 2
@@ -293,7 +293,7 @@ type Job struct {
 	Source Source `toml:"source" need:"true"`
 
 	// How it is proved that the backups restore. Optional.
-	Test RestoreTest `toml:"restore_test"`
+	Test RestoreTest `toml:"restore_test,omitempty"`
 }
 
 // Source says how the data are read. Its keys depend on type: files is folders
@@ -306,56 +306,56 @@ type Source struct {
 
 	// Absolute paths of folders and files.
 	// Example: paths = ["/etc", "/srv/ho-so"]
-	Paths []string `toml:"paths" need:"true" of:"files"`
+	Paths []string `toml:"paths,omitempty" need:"true" of:"files"`
 
 	// Patterns of what to leave out, as restic's --exclude takes them.
 	// Example: exclude = ["*.tmp", "/srv/ho-so/cache"]
-	Exclude []string `toml:"exclude" of:"files"`
+	Exclude []string `toml:"exclude,omitempty" of:"files"`
 
 	// Whether to stay on the file systems of paths.
 	// Example: one_file_system = true
-	OneFileSystem bool `toml:"one_file_system" of:"files" default:"false"`
+	OneFileSystem bool `toml:"one_file_system,omitempty" of:"files" default:"false"`
 
 	// How many facts are taken for the comparison after a restore. Files:
 	// "sampled" (the default) or "full" hashes. Databases: "full" (the default)
 	// or only "counts" of rows.
 	// Example: facts = "full"
-	Facts string `toml:"facts" enum:"sampled|full|counts"`
+	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`
 
 	// Absolute path of the database file.
 	// Example: path = "/srv/app/app.db"
-	Path string `toml:"path" need:"true" of:"sqlite"`
+	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`
 
 	// Folder of the server's socket, or its host name or address.
 	// Example: host = "/var/run/postgresql"
-	Host string `toml:"host" of:"postgres" default:"/var/run/postgresql"`
+	Host string `toml:"host,omitempty" of:"postgres" default:"/var/run/postgresql"`
 
 	// The server's port; it is part of the socket's name too.
 	// Example: port = 5432
-	Port int `toml:"port" of:"postgres" default:"5432" range:"1-65535"`
+	Port int `toml:"port,omitempty" of:"postgres" default:"5432" range:"1-65535"`
 
 	// The role that reads the database; it needs pg_read_all_data.
 	// Example: user = "saoluu"
-	User string `toml:"user" need:"true" of:"postgres"`
+	User string `toml:"user,omitempty" need:"true" of:"postgres"`
 
 	// The role's password, as a reference. Not needed for peer
 	// authentication on a socket.
 	// Example: password = "credential:qlvb-db"
-	Password Secret `toml:"password" of:"postgres"`
+	Password Secret `toml:"password,omitempty" of:"postgres"`
 
 	// The name of the database.
 	// Example: database = "qlvb"
-	Database string `toml:"database" need:"true" of:"postgres"`
+	Database string `toml:"database,omitempty" need:"true" of:"postgres"`
 
 	// How the connection is protected; not on a socket. The default is
 	// verify-full, and prefer on the machine itself.
 	// Example: sslmode = "verify-full"
-	SSLMode string `toml:"sslmode" of:"postgres" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
+	SSLMode string `toml:"sslmode,omitempty" of:"postgres" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
 
 	// Absolute path of the folder with pg_dump and pg_dumpall. The default
 	// finds the server's own major version.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
-	Bin string `toml:"bin" of:"postgres"`
+	Bin string `toml:"bin,omitempty" of:"postgres"`
 }
 
 // RestoreTest says how it is proved that a job's backups restore. The facts
@@ -365,23 +365,23 @@ type RestoreTest struct {
 	// importance: high "quarterly on 5 at 03:00", normal "half-yearly on 5 at
 	// 03:00", low "yearly on 01-05 at 03:00".
 	// Example: schedule = "monthly on 5 at 03:00"
-	Schedule calendar.Schedule `toml:"schedule"`
+	Schedule calendar.Schedule `toml:"schedule,omitempty"`
 
 	// The target to restore from, one of the job's. The default takes turns.
 	// Example: target = "nas"
-	Target string `toml:"target"`
+	Target string `toml:"target,omitempty"`
 
 	// Whether to restore only a sample; a full test is still due once a year.
 	// Example: sample = true
-	Sample bool `toml:"sample" default:"false"`
+	Sample bool `toml:"sample,omitempty" default:"false"`
 
 	// Assertions on the restored data.
-	Checks []Check `toml:"checks"`
+	Checks []Check `toml:"checks,omitempty"`
 
 	// Absolute path of the folder with the programs of the throwaway server,
 	// for a postgres source. The default finds the server's major version.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
-	Bin string `toml:"bin"`
+	Bin string `toml:"bin,omitempty"`
 }
 
 // Check is one assertion on restored data. Exactly one of sql, exists, sha256
@@ -390,42 +390,42 @@ type RestoreTest struct {
 type Check struct {
 	// What the assertion is called in evidence. The default is its text.
 	// Example: name = "documents are there"
-	Name string `toml:"name"`
+	Name string `toml:"name,omitempty"`
 
 	// A query with one value, for sqlite and postgres sources.
 	// Example: sql = "SELECT count(*) FROM van_ban"
-	SQL string `toml:"sql"`
+	SQL string `toml:"sql,omitempty"`
 
 	// The least value; with sql.
 	// Example: min = 1
-	Min *float64 `toml:"min"`
+	Min *float64 `toml:"min,omitempty"`
 
 	// The greatest value; with sql.
 	// Example: max = 1000000
-	Max *float64 `toml:"max"`
+	Max *float64 `toml:"max,omitempty"`
 
 	// The only value, compared as text; with sql.
 	// Example: equals = "utf8"
-	Equals *string `toml:"equals" scalar:"true"`
+	Equals *string `toml:"equals,omitempty" scalar:"true"`
 
 	// The value is a time, and at the backup it was at most so old; with sql.
 	// Example: newer_than = "48h"
-	NewerThan *calendar.Duration `toml:"newer_than"`
+	NewerThan *calendar.Duration `toml:"newer_than,omitempty"`
 
 	// The query returns no row; with sql.
 	// Example: expected_empty = true
-	ExpectedEmpty bool `toml:"expected_empty"`
+	ExpectedEmpty bool `toml:"expected_empty,omitempty"`
 
 	// Path that must be there, for files sources.
 	// Example: exists = "/etc/fstab"
-	Exists string `toml:"exists"`
+	Exists string `toml:"exists,omitempty"`
 
 	// File that must have this content, for files sources.
-	SHA256 *PathHash `toml:"sha256"`
+	SHA256 *PathHash `toml:"sha256,omitempty"`
 
 	// The least number of regular files, for files sources.
 	// Example: min_files = 100
-	MinFiles *int `toml:"min_files" range:"1-1000000000"`
+	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
 }
 
 // PathHash names a file and its SHA-256.

@@ -54,6 +54,7 @@ type node struct {
 	origin origin
 	from   *node   // with dotted: the table in which the dotted keys stand
 	file   int32   // in which origin holds
+	toldIn int32   // the other file for which it was reported as defined twice
 	keys   []place // of layout.fields; meaningful where seen says so
 	seen   uint64  // bit i: field i was met
 	bad    uint64  // bit i: its value could not be used
@@ -243,11 +244,14 @@ func (d *decoder) fieldChild(n *node, i int, at place) *node {
 func (d *decoder) namedChild(n *node, key *unstable.Node) (next *node, made bool) {
 	at := d.placeOf(key)
 	if known := n.index[string(key.Data)]; known != nil {
-		if known.file != d.file {
-			d.twice(at, fmt.Sprintf("%s is defined twice", known), known.at)
-			return nil, false
+		if known.file == d.file {
+			return known, false
 		}
-		return known, false
+		if known.toldIn != d.file {
+			d.twice(at, fmt.Sprintf("%s is defined twice", known), known.at)
+		}
+		known.toldIn = d.file
+		return nil, false
 	}
 	next = d.newTable(n, string(key.Data), reflect.New(n.value.Type().Elem()).Elem())
 	next.at = at

@@ -69,7 +69,7 @@ func (ls layouts) of(t reflect.Type) *layout {
 	ls[t] = l
 	for i := range t.NumField() {
 		sf := t.Field(i)
-		key := sf.Tag.Get("toml")
+		key, _, _ := strings.Cut(sf.Tag.Get("toml"), ",")
 		if key == "-" {
 			continue
 		}
@@ -78,8 +78,11 @@ func (ls layouts) of(t reflect.Type) *layout {
 		f.enum = list(sf.Tag.Get("enum"), "|")
 		f.of = list(sf.Tag.Get("of"), "|")
 		f.min, f.max = bounds(sf.Tag.Get("range"))
-		if text := sf.Tag.Get("default"); text != "" {
+		switch text := sf.Tag.Get("default"); {
+		case text != "":
 			setDefault(l.defaults.Field(i), text)
+		case f.shape == table && sf.Type == f.elem:
+			l.defaults.Field(i).Set(ls.of(f.elem).defaults)
 		}
 		l.fields = append(l.fields, f)
 	}

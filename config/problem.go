@@ -73,7 +73,7 @@ func report(sources []source, all []found) error {
 	for _, f := range all {
 		if f.also != nil {
 			line, _ := position(sources[f.also.file].text, int(f.also.offset))
-			f.text += fmt.Sprintf("; it is also at %s:%d", sources[f.also.file].name, line)
+			f.text += fmt.Sprintf("; see also %s:%d", sources[f.also.file].name, line)
 		}
 		line, column := counter.position(f.at)
 		problem := Problem{sources[f.at.file].name, line, column, f.text, f.hint}
@@ -118,7 +118,7 @@ func lineStart(text []byte, offset int) int {
 // suggest returns a hint naming the known word that was probably meant, or else
 // all of them.
 func suggest(word string, known []string) string {
-	best, distance := "", 1+max(1, len(word)/3)
+	best, distance := "", min(1+max(1, len(word)/3), len(word))
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance {
 			best, distance = k, d
@@ -128,7 +128,7 @@ func suggest(word string, known []string) string {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
 	case len(known) == 0:
-		return ""
+		return "there is none yet"
 	case len(known) > 24:
 		return fmt.Sprintf("there are %d to choose from", len(known))
 	default:
@@ -136,26 +136,29 @@ func suggest(word string, known []string) string {
 	}
 }
 
-// editDistance counts the inserted, removed and replaced bytes between two short
-// words, an exchange of neighbours being two.
+// editDistance counts the bytes to insert, remove, replace or exchange with
+// their neighbour to make one short word of another.
 func editDistance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}
+	var before, last []int
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	for i := 1; i <= len(a); i++ {
+		before, last, row = last, row, make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replaced := last[j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			row[j] = min(replaced, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
 	}
 	return row[len(b)]

@@ -141,7 +141,7 @@ func decodeInt(v reflect.Value, f *field, value *unstable.Node) (problem, hint s
 		return "number out of range", "choose a smaller one"
 	}
 	if (f.min != 0 || f.max != 0) && (n < f.min || n > f.max) {
-		return fmt.Sprintf("%d is not from %d to %d", n, f.min, f.max), ""
+		return fmt.Sprintf("%d is not from %d to %d", n, f.min, f.max), "write a number between the two"
 	}
 	v.SetInt(n)
 	return "", ""
@@ -201,8 +201,10 @@ func describe(k unstable.Kind) string {
 		return "text in quotes"
 	case unstable.Bool:
 		return "true or false"
-	case unstable.Integer, unstable.Float:
+	case unstable.Integer:
 		return "a number"
+	case unstable.Float:
+		return "a number with a fraction"
 	case unstable.Array:
 		return "a list"
 	case unstable.InlineTable:

@@ -226,7 +226,7 @@ func eachAmount(text string, take func(n int64, unit string) bool) string {
 			end = len(tail)
 		}
 		if !take(n, tail[:end]) {
-			return fmt.Sprintf("cannot use %q", number+tail[:end])
+			return fmt.Sprintf("%q has an unknown unit or is too large", number+tail[:end])
 		}
 		rest = tail[end:]
 	}

@@ -1,0 +1,30 @@
+package config
+
+import (
+	_ "embed"
+	"fmt"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Show returns the configuration as one TOML text with the defaults filled in.
+// It loads again to an equal Config. Secrets appear as references.
+func Show(c *Config) ([]byte, error) {
+	text, err := toml.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("write configuration as TOML: %w", err)
+	}
+	return text, nil
+}
+
+//go:embed saoluu.example.toml
+var example []byte
+
+// Example returns a commented configuration that loads and uses every key.
+func Example() []byte { return append([]byte(nil), example...) }
+
+//go:embed schema.json
+var schema []byte
+
+// Schema returns the JSON Schema of the configuration, for TOML editors.
+func Schema() []byte { return append([]byte(nil), schema...) }

@@ -3,6 +3,7 @@ package config
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -10,7 +11,18 @@ import (
 // Show returns the configuration as one TOML text with the defaults filled in.
 // It loads again to an equal Config. Secrets appear as references.
 func Show(c *Config) ([]byte, error) {
-	text, err := toml.Marshal(c)
+	shown := *c
+	shown.Targets = maps.Clone(c.Targets)
+	for name, t := range shown.Targets {
+		t.Password = Secret(t.Password.String()) // the library does not ask strings how they print
+		shown.Targets[name] = t
+	}
+	shown.Jobs = maps.Clone(c.Jobs)
+	for name, j := range shown.Jobs {
+		j.Source.Password = Secret(j.Source.Password.String())
+		shown.Jobs[name] = j
+	}
+	text, err := toml.Marshal(shown)
 	if err != nil {
 		return nil, fmt.Errorf("write configuration as TOML: %w", err)
 	}

@@ -77,9 +77,9 @@ const (
 	FactIntegrity = "integrity" // outcome of the engine's own check
 	FactRole      = "role"
 	FactExtension = "extension"
-	FactVersion   = "version"   // of the server
+	FactVersion   = "version" // of the server
 	FactCollation = "collation"
-	FactSequence  = "sequence"  // last value given out; a copy must not be behind it
-	FactSample    = "sample"    // how the facts were chosen; says nothing about the data
-	FactSkipped   = "skipped"   // a fact that could not be taken consistently, and why
+	FactSequence  = "sequence" // last value given out; a copy must not be behind it
+	FactSample    = "sample"   // how the facts were chosen; says nothing about the data
+	FactSkipped   = "skipped"  // a fact that could not be taken consistently, and why
 )

@@ -1,0 +1,326 @@
+package sources
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// partGlobals is the name of the part that holds roles and tablespaces.
+const partGlobals = "globals"
+
+// lockWait is how long pg_dump waits for a table somebody has locked for itself.
+// It queues behind that lock, and everybody else queues behind it.
+const lockWait = 5 * time.Minute
+
+// releaseWait is how long Release waits for the server to say goodbye.
+const releaseWait = 5 * time.Second
+
+// Postgres is a source of one PostgreSQL database and the roles of its server.
+// The dump and the facts read one exported snapshot, so they speak of the same
+// instant. Roles are outside of any snapshot; they are read as it is taken.
+type Postgres struct {
+	// Host is the folder of the server's socket, or an address. Empty means
+	// /var/run/postgresql.
+	Host string
+	// Port is 5432 when 0. It names the socket too.
+	Port int
+	// User needs pg_read_all_data (PostgreSQL 14 and later) or SELECT on
+	// everything. As a superuser, the roles' password hashes are saved too.
+	User string
+	// Password is optional; it is handed to programs in a file of scratch.
+	Password string
+	Database string
+	// SSLMode is one of libpq's; empty means prefer.
+	SSLMode string
+	// SSLRootCert is the file of the authority to trust; optional.
+	SSLRootCert string
+	// Bin is the folder of pg_dump and pg_dumpall. Empty means where
+	// distributions put the server's own major version, then any later one.
+	Bin string
+	// FactsMode is ModeFull (the default) or ModeCounts.
+	FactsMode string
+	// Now is the wall clock.
+	Now func() time.Time
+}
+
+var (
+	_ Source  = (*Postgres)(nil)
+	_ Locator = (*Postgres)(nil)
+)
+
+// Prepare opens the view that everything is read in. The errors are
+// fault.Absent for a server or database that is not there, fault.Denied for a
+// wrong password or a table that may not be read, and fault.MissingTool for a
+// pg_dump that is missing or older than the server.
+func (p *Postgres) Prepare(ctx context.Context, scratch string) (_ Payload, err error) {
+	if err := p.check(); err != nil {
+		return Payload{}, err
+	}
+	conn, err := p.connect(ctx)
+	if err != nil {
+		return Payload{}, err
+	}
+	view := &pgView{source: p, conn: conn}
+	release := view.release(ctx, scratch)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, release())
+		}
+	}()
+	if err := view.open(ctx); err != nil {
+		return Payload{}, err
+	}
+	dump, err := PostgresProgram(ctx, p.Bin, "pg_dump", view.major)
+	if err != nil {
+		return Payload{}, err
+	}
+	dumpall, err := PostgresProgram(ctx, p.Bin, "pg_dumpall", view.major)
+	if err != nil {
+		return Payload{}, err
+	}
+	env, err := p.environment(scratch)
+	if err != nil {
+		return Payload{}, err
+	}
+	return Payload{
+		At: view.at,
+		Parts: []Part{
+			{Name: partDatabase, Filename: partDatabase + ".pgdump", Dump: p.dump(dump, env, view.snapshot)},
+			{Name: partGlobals, Filename: partGlobals + ".sql", Dump: p.globals(dumpall, env, view.passwords)},
+		},
+		Facts:   view.facts,
+		Release: release,
+	}, nil
+}
+
+// Locations returns the folders of the server's data when it runs on this host.
+func (p *Postgres) Locations(ctx context.Context) ([]string, error) {
+	host := p.host()
+	if !filepath.IsAbs(host) && !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, host) {
+		return nil, nil
+	}
+	conn, err := p.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, `SELECT current_setting('data_directory')
+		UNION ALL SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''`)
+	if err != nil {
+		return nil, p.fault("find the data of the server", err)
+	}
+	places, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, p.fault("find the data of the server", err)
+	}
+	for _, place := range places {
+		if _, err := os.Stat(place); errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.New(fault.Unknown, p.op("find the data of the server"), fmt.Errorf("%q is not on this host, as in a container", place), "")
+		}
+	}
+	return places, nil
+}
+
+func (p *Postgres) check() error {
+	refuse := func(text, hint string) error {
+		return fault.New(fault.Usage, "postgres", errors.New(text), hint)
+	}
+	switch {
+	case p.Database == "":
+		return refuse("no database", "set database")
+	case p.User == "":
+		return refuse("no user", "set user")
+	case strings.ContainsAny(p.Password, "\n\r\x00"):
+		return refuse("the password has a line break", "take the line break out of the secret")
+	case p.FactsMode != "" && p.FactsMode != ModeFull && p.FactsMode != ModeCounts:
+		return refuse(fmt.Sprintf("unknown way %q to take facts", p.FactsMode), "use full or counts")
+	}
+	return nil
+}
+
+func (p *Postgres) host() string { return cmp.Or(p.Host, "/var/run/postgresql") }
+func (p *Postgres) port() int    { return cmp.Or(p.Port, 5432) }
+
+func (p *Postgres) op(what string) string {
+	return fmt.Sprintf("%s: database %q", what, p.Database)
+}
+
+// connString writes libpq's form of settings, each value quoted.
+func connString(settings map[string]string) string {
+	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		all = append(all, fmt.Sprintf("%s='%s'", key, quote.Replace(settings[key])))
+	}
+	return strings.Join(all, " ")
+}
+
+// connect opens a session of its own. Nothing of our environment takes part.
+func (p *Postgres) connect(ctx context.Context) (*pgx.Conn, error) {
+	settings := map[string]string{
+		"host": p.host(), "port": strconv.Itoa(p.port()), "user": p.User, "database": p.Database,
+		"sslmode": cmp.Or(p.SSLMode, "prefer"), "passfile": os.DevNull, "servicefile": os.DevNull,
+	}
+	if p.SSLRootCert != "" {
+		settings["sslrootcert"] = p.SSLRootCert
+	}
+	config, err := pgx.ParseConfig(connString(settings))
+	if err != nil {
+		return nil, fault.New(fault.Usage, p.op("connect"), errors.New(p.blank(err.Error())), "check host, port and sslmode")
+	}
+	config.Password = p.Password
+	conn, err := openPostgres(ctx, config)
+	if err != nil {
+		return nil, p.fault("connect", err)
+	}
+	return conn, nil
+}
+
+// environment is that of the client programs. The password lies in a file that
+// only we can read; its wildcards stand for a server that is already named.
+func (p *Postgres) environment(scratch string) ([]string, error) {
+	file := filepath.Join(scratch, "pgpass")
+	escaped := strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(p.Password)
+	if err := os.WriteFile(file, []byte("*:*:*:*:"+escaped+"\n"), 0o600); err != nil {
+		return nil, scratchError(scratch, err)
+	}
+	env := []string{
+		"PGPASSFILE=" + file, "PGHOST=" + p.host(), "PGPORT=" + strconv.Itoa(p.port()), "PGUSER=" + p.User,
+		"PGSSLMODE=" + cmp.Or(p.SSLMode, "prefer"), "PGAPPNAME=saoluu", "PGCONNECT_TIMEOUT=30",
+		"LC_ALL=C", "PATH=/usr/bin:/bin",
+	}
+	if p.SSLRootCert != "" {
+		env = append(env, "PGSSLROOTCERT="+p.SSLRootCert)
+	}
+	return env, nil
+}
+
+// dump is pg_dump in its own format, not compressed: restic then finds what did
+// not change since the last dump, which a compressed one hides.
+func (p *Postgres) dump(program string, env []string, snapshot string) *command.Cmd {
+	return &command.Cmd{
+		Argv: []string{
+			program, "--format=custom", "--compress=0", "--no-password", "--snapshot=" + snapshot,
+			fmt.Sprintf("--lock-wait-timeout=%d", lockWait.Milliseconds()),
+			"--dbname=" + connString(map[string]string{"dbname": p.Database}),
+		},
+		Env: env, Secrets: []string{p.Password},
+	}
+}
+
+// globals is pg_dumpall for what belongs to the whole server.
+func (p *Postgres) globals(program string, env []string, passwords bool) *command.Cmd {
+	argv := []string{
+		program, "--globals-only", "--no-password",
+		fmt.Sprintf("--lock-wait-timeout=%d", lockWait.Milliseconds()),
+		"--dbname=" + connString(map[string]string{"dbname": p.Database}),
+	}
+	if !passwords {
+		argv = append(argv, "--no-role-passwords")
+	}
+	return &command.Cmd{Argv: argv, Env: env, Secrets: []string{p.Password}}
+}
+
+// A pgView is the consistent view of one backup.
+type pgView struct {
+	source    *Postgres
+	conn      *pgx.Conn
+	at        time.Time
+	major     int
+	snapshot  string
+	passwords bool              // password hashes may be read
+	sequences map[string]string // as they were before the dump began
+}
+
+// open begins the transaction whose snapshot everything reads in.
+func (v *pgView) open(ctx context.Context) error {
+	p := v.source
+	if err := settle(ctx, v.conn); err != nil {
+		return p.fault("prepare the session", err)
+	}
+	if _, err := v.conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return p.fault("begin", err)
+	}
+	var version int
+	err := v.conn.QueryRow(ctx, `SELECT pg_export_snapshot(), current_setting('server_version_num')::int,
+		has_table_privilege('pg_catalog.pg_authid', 'SELECT')`).Scan(&v.snapshot, &version, &v.passwords)
+	if err != nil {
+		return p.fault("export a snapshot", err)
+	}
+	v.at, v.major = p.Now(), version/10000
+	if err := v.permitted(ctx); err != nil {
+		return err
+	}
+	v.sequences, err = pgSequences(ctx, v.conn)
+	return p.fault("read the sequences", err)
+}
+
+// permitted fails before the night is spent when there is a table that may not
+// be read.
+func (v *pgView) permitted(ctx context.Context) error {
+	var table string
+	err := v.conn.QueryRow(ctx, `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p', 'm', 'S') AND c.relpersistence <> 't' AND `+userSchema+`
+			AND NOT (has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
+				WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+				ELSE has_table_privilege(c.oid, 'SELECT') END)
+			AND NOT `+ofExtension("pg_class", "c")+`
+		ORDER BY 1 LIMIT 1`).Scan(&table)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return v.source.fault("check the permissions", err)
+	}
+	return fault.New(fault.Denied, v.source.op("dump"), fmt.Errorf("permission denied for %s", table), v.source.grant())
+}
+
+// facts reads the facts in the view.
+func (v *pgView) facts(ctx context.Context) ([]Fact, error) {
+	p := v.source
+	all, err := PostgresFacts(ctx, v.conn, cmp.Or(p.FactsMode, ModeFull))
+	if err != nil {
+		return nil, p.fault("read the facts", err)
+	}
+	// Sequences stand outside of the view. One that moved meanwhile may have been
+	// dumped before or after, so nothing is known of it.
+	all = slices.DeleteFunc(all, func(f Fact) bool {
+		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
+	})
+	if !v.passwords {
+		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords: only a superuser can read them"})
+	}
+	return all, nil
+}
+
+// release ends the view and removes the password file. It may be called twice.
+func (v *pgView) release(ctx context.Context, scratch string) func() error {
+	return sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWait)
+		defer cancel()
+		// A server that is gone has dropped the view by itself.
+		_ = v.conn.Close(ctx)
+		err := os.Remove(filepath.Join(scratch, "pgpass"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}

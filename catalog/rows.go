@@ -9,6 +9,9 @@ type Run struct {
 	Invalidated time.Time // zero, or when a restore test or re-read proved it bad
 	Pruned      time.Time // zero, or when its last copy was deleted by retention
 	Held        bool
+	// Gone says when copies listed above left their target, by retention or
+	// because a re-read found them missing. Nil when all are where they were put.
+	Gone map[string]time.Time
 }
 
 // Good reports whether the run counted as a good backup at the instant t: it
@@ -47,32 +50,33 @@ type SlotRow struct {
 // A JobState is the posture of one job as of the last event: kept by Append,
 // never computed by scanning.
 type JobState struct {
-	Job            string
-	InInventory    bool
-	LastRun        string
-	LastState      string // state of the last finished run
-	LastFinished   time.Time
-	LastError      string
-	LastGoodRun    string
-	LastGoodAt     time.Time // consistent_at of the newest good run
-	FailingSince   time.Time // zero when the last finished run was complete
-	Failures       int       // finished runs in a row that were not complete
-	Running        string    // run under way, or ""
-	LastTest       string
-	LastVerdict    string
-	LastLevel      string
-	LastTestAt     time.Time
-	LastPassedAt   time.Time // newest passed test
-	LastPassedRun  string    // the run it tested
-	NextDue        time.Time // earliest open backup slot
-	NextTestDue    time.Time // earliest open test slot
-	Overdue        int       // filled by JobStates(now): open slots due before now minus their grace
-	OldestOverdue  time.Time
+	Job           string
+	InInventory   bool
+	LastRun       string
+	LastState     string // state of the last finished run
+	LastFinished  time.Time
+	LastError     string
+	LastGoodRun   string
+	LastGoodAt    time.Time // consistent_at of the newest good run
+	FailingSince  time.Time // zero when the last finished run was complete
+	Failures      int       // finished runs in a row that were not complete
+	Running       string    // run under way, or ""
+	LastTest      string
+	LastVerdict   string
+	LastLevel     string
+	LastTestAt    time.Time
+	LastPassedAt  time.Time // newest passed test
+	LastPassedRun string    // the run it tested
+	NextDue       time.Time // earliest open backup slot
+	NextTestDue   time.Time // earliest open test slot
+	Overdue       int       // filled by JobStates(now): open slots due before now minus their grace
+	OldestOverdue time.Time
 }
 
 // A TargetState is the posture of one target.
 type TargetState struct {
 	Target       string
+	InInventory  bool
 	ID           string // identity enrolled
 	Repository   string // restic repository id enrolled
 	LastCopyAt   time.Time
@@ -153,4 +157,40 @@ type Entry struct {
 	At   time.Time
 	Kind string
 	JSON []byte // canonical, no newline
+}
+
+// A StartedRun has started and, as far as the catalog knows, not finished.
+type StartedRun struct {
+	RunStarted
+	Seq int64
+	At  time.Time // of the entry
+}
+
+// A StartedTest has started and, as far as the catalog knows, not finished.
+type StartedTest struct {
+	TestStarted
+	Seq int64
+	At  time.Time // of the entry
+}
+
+// A Check is a finished re-read of part of a target.
+type Check struct {
+	CheckFinished
+	Seq int64
+	At  time.Time // of the entry
+}
+
+// An Anchor is a signed checkpoint that was put on a target.
+type Anchor struct {
+	CheckpointAnchored
+	Seq int64
+	At  time.Time // of the entry
+}
+
+// A SnapshotRow is one snapshot the catalog believes to be on a target: written
+// there by a run or a later copy, and not deleted by retention since.
+type SnapshotRow struct {
+	Run, Job, Part, Snapshot string
+	State                    string    // of the copy; RunComplete unless it broke off
+	At                       time.Time // when the copy was written to the catalog
 }

@@ -1,0 +1,259 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"saoluu/evidence"
+)
+
+// encode checks an event and returns it as it will be read back, with its body
+// in canonical form.
+func encode(e Event) (Event, []byte, error) {
+	e = whole(e)
+	if err := check(e); err != nil {
+		return nil, nil, err
+	}
+	body, err := evidence.Canonical(e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("event %s: %w", e.Kind(), err)
+	}
+	return e, body, nil
+}
+
+// decode is the inverse of encode.
+func decode(kind string, body []byte) (Event, error) {
+	switch kind {
+	case "site-opened":
+		return decodeAs[SiteOpened](body)
+	case "inventory-set":
+		return decodeAs[InventorySet](body)
+	case "slots-planned":
+		return decodeAs[SlotsPlanned](body)
+	case "slots-closed":
+		return decodeAs[SlotsClosed](body)
+	case "run-started":
+		return decodeAs[RunStarted](body)
+	case "run-finished":
+		return decodeAs[RunFinished](body)
+	case "copy-finished":
+		return decodeAs[CopyFinished](body)
+	case "test-started":
+		return decodeAs[TestStarted](body)
+	case "test-finished":
+		return decodeAs[TestFinished](body)
+	case "control-finished":
+		return decodeAs[ControlFinished](body)
+	case "check-finished":
+		return decodeAs[CheckFinished](body)
+	case "retention-applied":
+		return decodeAs[RetentionApplied](body)
+	case "target-enrolled":
+		return decodeAs[TargetEnrolled](body)
+	case "lock-removed":
+		return decodeAs[LockRemoved](body)
+	case "daemon-started":
+		return decodeAs[DaemonStarted](body)
+	case "daemon-stopped":
+		return decodeAs[DaemonStopped](body)
+	case "beat":
+		return decodeAs[Beat](body)
+	case "config-refused":
+		return decodeAs[ConfigRefused](body)
+	case "clock-jumped":
+		return decodeAs[ClockJumped](body)
+	case "checkpoint-anchored":
+		return decodeAs[CheckpointAnchored](body)
+	case "hold-set":
+		return decodeAs[HoldSet](body)
+	case "restore-finished":
+		return decodeAs[RestoreFinished](body)
+	}
+	return nil, fmt.Errorf("event kind %q is not known", kind)
+}
+
+func decodeAs[E Event](body []byte) (Event, error) {
+	var e E
+	if err := json.Unmarshal(body, &e); err != nil {
+		return nil, fmt.Errorf("event %s: %w", e.Kind(), err)
+	}
+	return e, nil
+}
+
+// Decode returns the event an entry holds.
+func (e Entry) Decode() (Event, error) {
+	parts, err := evidence.SplitEntry(e.JSON)
+	if err != nil {
+		return nil, err
+	}
+	return decode(parts.Kind, parts.Body)
+}
+
+// whole returns e with every instant in UTC and whole seconds, and lists that
+// are empty rather than absent. Lists are copied before they are changed.
+func whole(e Event) Event {
+	switch e := e.(type) {
+	case InventorySet:
+		e.Classes, e.Targets, e.Assets = full(e.Classes), full(e.Targets), full(e.Assets)
+		return e
+	case SlotsPlanned:
+		e.Until, e.Slots = second(e.Until), wholeSlots(e.Slots)
+		return e
+	case SlotsClosed:
+		e.Slots = wholeSlots(e.Slots)
+		return e
+	case RunStarted:
+		e.Due = secondOf(e.Due)
+		return e
+	case RunFinished:
+		e.Due, e.Covers = secondOf(e.Due), seconds(e.Covers)
+		e.StartedAt, e.ConsistentAt, e.FinishedAt = second(e.StartedAt), second(e.ConsistentAt), second(e.FinishedAt)
+		e.Parts, e.Copies = full(e.Parts), full(e.Copies)
+		return e
+	case CopyFinished:
+		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
+		return e
+	case TestStarted:
+		e.Due = secondOf(e.Due)
+		return e
+	case TestFinished:
+		e.Due, e.Covers = secondOf(e.Due), seconds(e.Covers)
+		e.StartedAt, e.ConsistentAt, e.FinishedAt = second(e.StartedAt), second(e.ConsistentAt), second(e.FinishedAt)
+		e.Snapshots, e.Assertions, e.Tools = full(e.Snapshots), full(e.Assertions), full(e.Tools)
+		return e
+	case CheckFinished:
+		e.Due = secondOf(e.Due)
+		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
+		return e
+	case RetentionApplied:
+		e.Removed = full(e.Removed)
+		return e
+	case ClockJumped:
+		e.Before, e.After = second(e.Before), second(e.After)
+		return e
+	case RestoreFinished:
+		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
+		return e
+	}
+	return e
+}
+
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+func secondOf(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	s := second(*t)
+	return &s
+}
+
+func seconds(list []time.Time) []time.Time {
+	var out []time.Time
+	for _, t := range list {
+		out = append(out, second(t))
+	}
+	return out
+}
+
+func wholeSlots(list []Slot) []Slot {
+	out := make([]Slot, len(list))
+	for i, s := range list {
+		s.Due = second(s.Due)
+		out[i] = s
+	}
+	return out
+}
+
+func full[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// check refuses events the tables could not hold.
+func check(e Event) error {
+	switch e := e.(type) {
+	case SlotsPlanned:
+		return checkSlots(e.Slots)
+	case SlotsClosed:
+		if e.State == SlotOpen {
+			return fmt.Errorf("event %s: a slot is not closed as %q", e.Kind(), e.State)
+		}
+		if _, err := number(slotStates(), "slot state", e.State); err != nil {
+			return err
+		}
+		return checkSlots(e.Slots)
+	case RunStarted:
+		return checkNames(e.Kind(), e.Run, e.Job)
+	case RunFinished:
+		return checkFinished(e)
+	case CopyFinished:
+		if _, err := number(runStates(), "copy state", e.Copy.State); err != nil {
+			return err
+		}
+		return checkNames(e.Kind(), e.Run, e.Job, e.Copy.Target)
+	case TestStarted:
+		return checkNames(e.Kind(), e.Test, e.Job)
+	case TestFinished:
+		if _, err := number(verdicts(), "verdict", e.Verdict); err != nil {
+			return err
+		}
+		return checkNames(e.Kind(), e.Test, e.Job)
+	case ControlFinished:
+		return checkNames(e.Kind(), e.Source)
+	case CheckFinished:
+		return checkNames(e.Kind(), e.Target)
+	case TargetEnrolled:
+		return checkNames(e.Kind(), e.Target)
+	case CheckpointAnchored:
+		return checkNames(e.Kind(), e.Target)
+	case HoldSet:
+		return checkNames(e.Kind(), e.Run)
+	}
+	return nil
+}
+
+func checkFinished(e RunFinished) error {
+	if e.State == RunRunning {
+		return fmt.Errorf("event %s: a run does not finish as %q", e.Kind(), e.State)
+	}
+	if _, err := number(runStates(), "run state", e.State); err != nil {
+		return err
+	}
+	for _, c := range e.Copies {
+		if _, err := number(runStates(), "copy state", c.State); err != nil {
+			return err
+		}
+		if err := checkNames(e.Kind(), c.Target); err != nil {
+			return err
+		}
+	}
+	if e.State == RunComplete && e.ConsistentAt.IsZero() {
+		return fmt.Errorf("event %s: run %q is complete but stands for no instant", e.Kind(), e.Run)
+	}
+	return checkNames(e.Kind(), e.Run, e.Job)
+}
+
+func checkSlots(slots []Slot) error {
+	for _, s := range slots {
+		if _, err := number(actions(), "action", s.Action); err != nil {
+			return err
+		}
+		if s.Job == "" || s.Due.IsZero() {
+			return fmt.Errorf("slot of %q has no job or no due time", s.Action)
+		}
+	}
+	return nil
+}
+
+func checkNames(kind string, names ...string) error {
+	for _, n := range names {
+		if n == "" {
+			return fmt.Errorf("event %s: a name is missing", kind)
+		}
+	}
+	return nil
+}

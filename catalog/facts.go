@@ -1,0 +1,79 @@
+package catalog
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"saoluu/internal/fault"
+)
+
+// maxFacts bounds a facts document after decompression: a million facts of 100
+// bytes, with room to spare.
+const maxFacts = 256 << 20
+
+// PutFacts stores a document by its SHA-256 and returns that in hexadecimal.
+// Storing the same document again changes nothing.
+func (c *Catalog) PutFacts(ctx context.Context, doc []byte) (string, error) {
+	const op = "store facts"
+	if len(doc) > maxFacts {
+		return "", fault.New(fault.Failed, op, fmt.Errorf("%d bytes are more than %d", len(doc), maxFacts), `use "facts = \"counts\"" or "sampled" for this job`)
+	}
+	sum := sha256.Sum256(doc)
+	id := hex.EncodeToString(sum[:])
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(doc); err != nil {
+		return "", classify(op, err)
+	}
+	if err := z.Close(); err != nil {
+		return "", classify(op, err)
+	}
+	return id, classify(op, c.transact(ctx, func(w *writer) error {
+		return w.exec(ctx, `INSERT OR IGNORE INTO facts(sha256, data) VALUES(?,?)`, id, packed.Bytes())
+	}))
+}
+
+// Facts returns the document with this SHA-256, or an error that wraps
+// ErrMissing. A document that does not have its digest any more is
+// fault.Damaged.
+func (c *Catalog) Facts(ctx context.Context, id string) ([]byte, error) {
+	op := fmt.Sprintf("read facts %s", id)
+	var packed []byte
+	err := c.read.QueryRowContext(ctx, `SELECT data FROM facts WHERE sha256=?`, id).Scan(&packed)
+	if err == sql.ErrNoRows {
+		return nil, fmt.Errorf("facts %s: %w", id, ErrMissing)
+	}
+	if err != nil {
+		return nil, classify(op, err)
+	}
+	doc, err := unpackFacts(id, packed)
+	if err != nil {
+		return nil, fault.New(fault.Damaged, op, err, `run "saoluu catalog verify"`)
+	}
+	return doc, nil
+}
+
+func unpackFacts(id string, packed []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	doc, err := io.ReadAll(io.LimitReader(z, maxFacts+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(doc) > maxFacts {
+		return nil, errors.New("the document is too long")
+	}
+	if sum := sha256.Sum256(doc); hex.EncodeToString(sum[:]) != id {
+		return nil, errors.New("the document has another digest")
+	}
+	return doc, nil
+}

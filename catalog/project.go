@@ -1,0 +1,390 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A projection turns events into rows. Append applies one event at a time;
+// Rebuild applies all of them in one go. In bulk, rows that will change again
+// (open slots, running runs) wait in memory for their last form, and nothing
+// is looked up that the ledger's order rules out.
+type projection struct {
+	w    *writer
+	bulk bool
+
+	names   map[string]int64
+	jobs    map[string]*jobRow
+	targets map[string]*targetRow
+	runs    map[string]*runRow // running ones
+	slots   map[slotKey]int64  // open ones with the time they were planned; only in bulk
+	kept    map[string]int64   // marks that only rise, changed since the last flush
+
+	usedJobs, usedTargets map[string]bool // since the last flush
+
+	nextName, nextRun, nextTest int64 // 0: not read yet
+	inventory                   *InventorySet
+}
+
+type jobRow struct {
+	JobState
+	id    int64
+	dirty bool
+}
+
+type targetRow struct {
+	TargetState
+	id    int64
+	dirty bool
+}
+
+type runRow struct {
+	n                               int64
+	run                             string
+	job                             int64
+	state                           int64
+	good                            bool
+	t, finished, at, at0, seq, seq0 int64
+	invalidated, pruned             int64
+	held                            bool
+	stored                          bool // there is a row to update
+}
+
+type slotKey struct{ job, action, due int64 }
+
+func newProjection(w *writer) *projection {
+	return &projection{
+		w: w, names: map[string]int64{}, jobs: map[string]*jobRow{}, targets: map[string]*targetRow{},
+		runs: map[string]*runRow{}, slots: map[slotKey]int64{},
+		kept: map[string]int64{}, usedJobs: map[string]bool{}, usedTargets: map[string]bool{},
+	}
+}
+
+// apply brings the tables up to date with one entry.
+func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
+	switch e := e.(type) {
+	case InventorySet:
+		return p.setInventory(ctx, seq, at, e)
+	case SlotsPlanned:
+		return p.planSlots(ctx, at, e)
+	case SlotsClosed:
+		return p.closeSlots(ctx, at, e.State, e.Run, e.Reason, e.Slots)
+	case RunStarted:
+		return p.startRun(ctx, seq, at, e)
+	case RunFinished:
+		return p.finishRun(ctx, seq, at, e)
+	case CopyFinished:
+		return p.finishCopy(ctx, seq, at, e)
+	case TestStarted:
+		return p.startTest(ctx, seq, e)
+	case TestFinished:
+		return p.finishTest(ctx, seq, at, e)
+	case ControlFinished:
+		return p.mark(ctx, kindControl, e.Source, seq, at)
+	case CheckFinished:
+		return p.finishCheck(ctx, seq, at, e)
+	case RetentionApplied:
+		return p.applyRetention(ctx, at, e)
+	case TargetEnrolled:
+		return p.enroll(ctx, e)
+	case CheckpointAnchored:
+		return p.anchor(ctx, seq, at, e)
+	case HoldSet:
+		return p.hold(ctx, e)
+	}
+	return nil // the other kinds have no rows
+}
+
+// name returns the number of a name, giving it one if it is new.
+func (p *projection) name(ctx context.Context, name string) (int64, error) {
+	if id, ok := p.names[name]; ok {
+		return id, nil
+	}
+	var id int64
+	if !p.bulk {
+		row, err := p.w.row(ctx, `SELECT id FROM names WHERE name=?`, name)
+		if err != nil {
+			return 0, err
+		}
+		if err := row.Scan(&id); err != nil && err != sql.ErrNoRows {
+			return 0, err
+		}
+	}
+	if id == 0 {
+		var err error
+		if id, err = p.next(ctx, &p.nextName, `SELECT coalesce(max(id),0) FROM names`); err != nil {
+			return 0, err
+		}
+		if err := p.w.exec(ctx, `INSERT INTO names(id, name) VALUES(?,?)`, id, name); err != nil {
+			return 0, err
+		}
+	}
+	p.names[name] = id
+	return id, nil
+}
+
+// next counts on from the highest number in the table, read once.
+func (p *projection) next(ctx context.Context, counter *int64, query string) (int64, error) {
+	if *counter == 0 {
+		row, err := p.w.row(ctx, query)
+		if err == nil {
+			err = row.Scan(counter)
+		}
+		if err != nil {
+			return 0, err
+		}
+		*counter++
+	}
+	n := *counter
+	*counter++
+	return n, nil
+}
+
+func (p *projection) keep(name string, value int64) { p.kept[name] = max(p.kept[name], value) }
+
+func (p *projection) mark(ctx context.Context, kind int64, subject string, seq, at int64) error {
+	id, err := p.name(ctx, subject)
+	if err != nil {
+		return err
+	}
+	return p.w.exec(ctx, `INSERT INTO marks(kind, subject, seq, at) VALUES(?,?,?,?)`, kind, id, seq, at)
+}
+
+// setInventory compares the inventory with the one before and writes down who
+// came and who left.
+func (p *projection) setInventory(ctx context.Context, seq, at int64, e InventorySet) error {
+	before, err := p.lastInventory(ctx)
+	if err != nil {
+		return err
+	}
+	was, is := assetsOf(before), assetsOf(e)
+	for _, a := range before.Assets {
+		if _, stays := is[a.Job]; stays {
+			continue
+		}
+		if err := p.removeAsset(ctx, at, a); err != nil {
+			return err
+		}
+	}
+	for _, a := range e.Assets {
+		j, err := p.job(ctx, a.Job)
+		if err != nil {
+			return err
+		}
+		j.InInventory, j.dirty = true, true
+		if _, known := was[a.Job]; known {
+			continue
+		}
+		if err := p.w.exec(ctx, `INSERT OR IGNORE INTO assets(job, seq, since, until, asset) VALUES(?,?,?,0,'')`, j.id, seq, at); err != nil {
+			return err
+		}
+	}
+	if err := p.inventoryTargets(ctx, before.Targets, e.Targets); err != nil {
+		return err
+	}
+	p.inventory = &e
+	p.keep("inventory", seq)
+	return p.mark(ctx, kindInventory, "", seq, at)
+}
+
+func assetsOf(e InventorySet) map[string]Asset {
+	m := make(map[string]Asset, len(e.Assets))
+	for _, a := range e.Assets {
+		m[a.Job] = a
+	}
+	return m
+}
+
+func (p *projection) removeAsset(ctx context.Context, at int64, a Asset) error {
+	j, err := p.job(ctx, a.Job)
+	if err != nil {
+		return err
+	}
+	j.InInventory, j.dirty = false, true
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return p.w.exec(ctx, `UPDATE assets SET until=?, asset=? WHERE job=? AND until=0`, at, string(text), j.id)
+}
+
+func (p *projection) inventoryTargets(ctx context.Context, before, now []TargetRow) error {
+	for _, in := range []struct {
+		rows []TargetRow
+		is   bool
+	}{{before, false}, {now, true}} {
+		for _, row := range in.rows {
+			t, err := p.target(ctx, row.Name)
+			if err != nil {
+				return err
+			}
+			t.InInventory, t.dirty = in.is, true
+		}
+	}
+	return nil
+}
+
+// lastInventory returns the inventory in force, the empty one before the first.
+func (p *projection) lastInventory(ctx context.Context) (InventorySet, error) {
+	if p.inventory != nil {
+		return *p.inventory, nil
+	}
+	if p.bulk {
+		return InventorySet{}, nil
+	}
+	row, err := p.w.row(ctx, `SELECT l.entry FROM kept k JOIN ledger l ON l.seq=k.value WHERE k.name='inventory'`)
+	if err != nil {
+		return InventorySet{}, err
+	}
+	var line []byte
+	if err := row.Scan(&line); err == sql.ErrNoRows {
+		return InventorySet{}, nil
+	} else if err != nil {
+		return InventorySet{}, err
+	}
+	e, err := Entry{JSON: line}.Decode()
+	if err != nil {
+		return InventorySet{}, err
+	}
+	set, ok := e.(InventorySet)
+	if !ok {
+		return InventorySet{}, fmt.Errorf("the entry of the inventory is of kind %q", e.Kind())
+	}
+	return set, nil
+}
+
+func (p *projection) planSlots(ctx context.Context, at int64, e SlotsPlanned) error {
+	for _, s := range e.Slots {
+		key, err := p.slotKey(ctx, s)
+		if err != nil {
+			return err
+		}
+		if p.bulk {
+			if _, ok := p.slots[key]; !ok {
+				p.slots[key] = at
+			}
+			continue
+		}
+		if err := p.planSlot(ctx, key, at); err != nil {
+			return err
+		}
+	}
+	p.keep("planned", unix(e.Until))
+	return nil
+}
+
+func (p *projection) planSlot(ctx context.Context, key slotKey, at int64) error {
+	return p.w.exec(ctx, `INSERT OR IGNORE INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES(?,?,?,0,?,0,'',0,0,0)`,
+		key.job, key.action, key.due, at)
+}
+
+func (p *projection) slotKey(ctx context.Context, s Slot) (slotKey, error) {
+	job, err := p.name(ctx, s.Job)
+	if err != nil {
+		return slotKey{}, err
+	}
+	action, err := number(actions(), "action", s.Action)
+	return slotKey{job, action, unix(s.Due)}, err
+}
+
+func (p *projection) closeSlots(ctx context.Context, at int64, state, run, reason string, slots []Slot) error {
+	number, err := number(slotStates(), "slot state", state)
+	if err != nil {
+		return err
+	}
+	why, err := p.name(ctx, reason)
+	if err != nil {
+		return err
+	}
+	for _, s := range slots {
+		key, err := p.slotKey(ctx, s)
+		if err != nil {
+			return err
+		}
+		planned, waiting := p.slots[key]
+		if !waiting {
+			planned = at
+		}
+		delete(p.slots, key)
+		// The first end counts. Only a slot that went badly can still be made
+		// up for, and then what it was before stays on record.
+		if err := p.w.exec(ctx, `INSERT INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES(?,?,?,?,?,?,?,?,0,0)
+			ON CONFLICT DO UPDATE SET was=state, was_closed=closed, state=excluded.state, closed=excluded.closed, run=excluded.run, reason=excluded.reason
+			WHERE state=0 OR (state IN (2,4) AND excluded.state IN (1,3,5))`,
+			key.job, key.action, key.due, number, planned, at, run, why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endSlots closes the slot a run or test was for, and those it caught up for.
+func (p *projection) endSlots(ctx context.Context, at int64, job, action, id string, due *time.Time, covers []time.Time, good bool) error {
+	state, covered := SlotDone, SlotCovered
+	if !good {
+		state, covered = SlotFailed, SlotFailed // a run that went wrong catches up for nothing
+	}
+	if due != nil {
+		if err := p.closeSlots(ctx, at, state, id, "", []Slot{{job, action, *due}}); err != nil {
+			return err
+		}
+	}
+	var earlier []Slot
+	for _, t := range covers {
+		if due == nil || !t.Equal(*due) {
+			earlier = append(earlier, Slot{job, action, t})
+		}
+	}
+	return p.closeSlots(ctx, at, covered, id, "", earlier)
+}
+
+func (p *projection) enroll(ctx context.Context, e TargetEnrolled) error {
+	t, err := p.target(ctx, e.Target)
+	if err != nil {
+		return err
+	}
+	t.ID, t.Repository, t.dirty = e.ID, e.Repository, true
+	return nil
+}
+
+func (p *projection) anchor(ctx context.Context, seq, at int64, e CheckpointAnchored) error {
+	t, err := p.target(ctx, e.Target)
+	if err != nil {
+		return err
+	}
+	t.AnchoredAt, t.AnchoredSize, t.dirty = instant(at), e.Size, true
+	return p.mark(ctx, kindAnchor, e.Target, seq, at)
+}
+
+func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFinished) error {
+	t, err := p.target(ctx, e.Target)
+	if err != nil {
+		return err
+	}
+	t.LastCheck, t.LastCheckAt, t.LastError, t.dirty = e.State, e.FinishedAt, e.Error, true
+	if e.Due != nil {
+		if err := p.endSlots(ctx, at, e.Target, ActionUpkeep, "", e.Due, nil, e.State == RunComplete); err != nil {
+			return err
+		}
+	}
+	if len(e.Missing) > 0 {
+		if err := p.lose(ctx, at, t.id, e.Missing); err != nil {
+			return err
+		}
+	}
+	return p.mark(ctx, kindCheck, e.Target, seq, at)
+}
+
+// sortedKeys returns the keys of m in order, so that a replay writes in the same order.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

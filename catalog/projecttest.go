@@ -1,0 +1,96 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"saoluu/internal/fault"
+)
+
+func (p *projection) startTest(ctx context.Context, seq int64, e TestStarted) error {
+	job, err := p.name(ctx, e.Job)
+	if err != nil {
+		return err
+	}
+	source, err := p.name(ctx, "")
+	if err != nil {
+		return err
+	}
+	n, err := p.next(ctx, &p.nextTest, `SELECT coalesce(max(n),0) FROM tests`)
+	if err != nil {
+		return err
+	}
+	err = p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0) VALUES(?,?,?,?,?,0,0,0,-1,?)`,
+		n, e.Test, job, e.Run, source, seq)
+	if isConstraint(err) {
+		return fault.New(fault.Refused, fmt.Sprintf("start test %q", e.Test), errors.New("there is such a test already"), "")
+	}
+	return err
+}
+
+func (p *projection) finishTest(ctx context.Context, seq, at int64, e TestFinished) error {
+	if err := p.putTest(ctx, seq, at, e); err != nil {
+		return err
+	}
+	j, err := p.job(ctx, e.Job)
+	if err != nil {
+		return err
+	}
+	j.LastTest, j.LastVerdict, j.LastLevel, j.LastTestAt, j.dirty = e.Test, e.Verdict, e.Level, e.FinishedAt, true
+	if e.Verdict == VerdictPassed && !e.FinishedAt.Before(j.LastPassedAt) {
+		j.LastPassedAt, j.LastPassedRun = e.FinishedAt, e.Run
+	}
+	if e.Verdict == VerdictFailed {
+		if err := p.invalidate(ctx, at, e.Run); err != nil {
+			return err
+		}
+	}
+	return p.endSlots(ctx, at, e.Job, ActionTest, e.Test, e.Due, e.Covers, e.Verdict == VerdictPassed)
+}
+
+func (p *projection) invalidate(ctx context.Context, at int64, run string) error {
+	r, err := p.run(ctx, run)
+	if err != nil || r == nil || r.invalidated != 0 {
+		return err
+	}
+	r.invalidated = at
+	return p.spoil(ctx, r)
+}
+
+func (p *projection) putTest(ctx context.Context, seq, at int64, e TestFinished) error {
+	job, err := p.name(ctx, e.Job)
+	if err != nil {
+		return err
+	}
+	source, err := p.name(ctx, e.Source)
+	if err != nil {
+		return err
+	}
+	verdict, err := number(verdicts(), "verdict", e.Verdict)
+	if err != nil {
+		return err
+	}
+	row, err := p.w.row(ctx, `SELECT n, verdict FROM tests WHERE test=?`, e.Test)
+	if err != nil {
+		return err
+	}
+	var n, was int64
+	switch err := row.Scan(&n, &was); {
+	case err == sql.ErrNoRows:
+		if n, err = p.next(ctx, &p.nextTest, `SELECT coalesce(max(n),0) FROM tests`); err != nil {
+			return err
+		}
+		return p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0) VALUES(?,?,?,?,?,?,?,?,?,-1)`,
+			n, e.Test, job, e.Run, source, verdict, unix(e.FinishedAt), at, seq)
+	case err != nil:
+		return err
+	}
+	// As with runs: a test closed as unknown after a crash may end after all.
+	if was != verdictRunning && word(verdicts(), was) != VerdictUnknown {
+		return fault.New(fault.Refused, fmt.Sprintf("finish test %q", e.Test), errors.New("it has finished already"), "")
+	}
+	return p.w.exec(ctx, `UPDATE tests SET run=?, source=?, verdict=?, finished=?, at=?, seq=? WHERE n=?`,
+		e.Run, source, verdict, unix(e.FinishedAt), at, seq, n)
+}

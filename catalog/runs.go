@@ -1,0 +1,274 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"math"
+	"strings"
+	"time"
+)
+
+// forever is later than any instant a catalog holds.
+const forever = math.MaxInt64
+
+// asOfSeconds returns the seconds of asOf, forever for the zero time.
+func asOfSeconds(asOf time.Time) int64 {
+	if asOf.IsZero() {
+		return forever
+	}
+	return asOf.Unix()
+}
+
+const runColumns = `r.n, j.name, r.state, r.at, r.at0, r.seq, r.seq0, r.invalidated, r.pruned, r.held,
+	(SELECT json_group_array(json_array(t.name, c.pruned, c.seq, c.at)) FROM copies c JOIN names t ON t.id=c.target
+	 WHERE c.run=r.n AND (c.pruned<>0 OR c.seq<>r.seq))`
+
+// Run returns one run, finished or not, or an error that wraps ErrMissing.
+func (c *Catalog) Run(ctx context.Context, id string) (Run, error) {
+	for r, err := range c.runs(ctx, `r.run=?`, []any{id}, "", forever) {
+		return r, err
+	}
+	return Run{}, fmt.Errorf("run %q: %w", id, ErrMissing)
+}
+
+// LastGood returns the newest good run of a job that can still be restored from
+// somewhere, or an error that wraps ErrMissing.
+func (c *Catalog) LastGood(ctx context.Context, job string) (Run, error) {
+	where := `r.job=(SELECT id FROM names WHERE name=?) AND r.good=1 AND r.invalidated=0 AND r.pruned=0`
+	for r, err := range c.runs(ctx, where, []any{job}, `ORDER BY r.t DESC, r.n DESC LIMIT 1`, forever) {
+		return r, err
+	}
+	return Run{}, fmt.Errorf("good run of job %q: %w", job, ErrMissing)
+}
+
+// Runs yields the runs that q selects. After an error it yields nothing more.
+func (c *Catalog) Runs(ctx context.Context, q RunQuery) iter.Seq2[Run, error] {
+	var where []string
+	var args []any
+	add := func(condition string, values ...any) {
+		where, args = append(where, condition), append(args, values...)
+	}
+	ranged := !q.From.IsZero() || !q.To.IsZero()
+	switch {
+	case q.Job != "":
+		add(`r.job=(SELECT id FROM names WHERE name=?)`, q.Job)
+	case ranged:
+		add(`r.job IN (SELECT job FROM job_state)`) // lets the range use the index, job by job
+	}
+	if q.Run != "" {
+		add(`r.run=?`, q.Run)
+	}
+	if !q.From.IsZero() {
+		add(`r.t>=?`, ceil(q.From))
+	}
+	if !q.To.IsZero() {
+		add(`r.t<?`, ceil(q.To))
+	}
+	asOf := asOfSeconds(q.AsOf)
+	if q.GoodOnly {
+		add(`r.good=1 AND r.at<=? AND (r.invalidated=0 OR r.invalidated>?)`, asOf, asOf)
+	} else if asOf != forever {
+		add(`((r.at<>0 AND r.at<=?) OR (r.seq0>=0 AND r.at0<=?))`, asOf, asOf)
+	}
+	order := `ORDER BY r.t%[1]s, r.n%[1]s`
+	if q.Job == "" && !ranged {
+		order = `ORDER BY r.n%[1]s` // the order they began in, without sorting the whole history
+	}
+	direction := ""
+	if q.Newest {
+		direction = " DESC"
+	}
+	order = fmt.Sprintf(order, direction)
+	if q.Limit > 0 {
+		order += fmt.Sprintf(` LIMIT %d`, q.Limit)
+	}
+	if len(where) == 0 {
+		add(`true`)
+	}
+	return c.runs(ctx, strings.Join(where, ` AND `), args, order, asOf)
+}
+
+// ceil returns the first whole second at or after t.
+func ceil(t time.Time) int64 { return t.Add(time.Second - time.Nanosecond).Unix() }
+
+// runs yields the runs of a condition as they were known at asOf.
+func (c *Catalog) runs(ctx context.Context, where string, args []any, order string, asOf int64) iter.Seq2[Run, error] {
+	return func(yield func(Run, error) bool) {
+		const op = "read runs"
+		rows, err := c.read.QueryContext(ctx, `SELECT `+runColumns+`, l.entry FROM runs r JOIN names j ON j.id=r.job
+			JOIN ledger l ON l.seq = CASE WHEN r.seq>=0 AND (r.at<=? OR r.seq0<0) THEN r.seq ELSE r.seq0 END WHERE `+where+` `+order,
+			append([]any{asOf}, args...)...)
+		if err != nil {
+			yield(Run{}, classify(op, err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			r, err := c.scanRun(ctx, rows, asOf)
+			if !yield(r, classify(op, err)) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(Run{}, classify(op, err))
+		}
+	}
+}
+
+func (c *Catalog) scanRun(ctx context.Context, rows *sql.Rows, asOf int64) (Run, error) {
+	var n, state, at, at0, seq, seq0, invalidated, pruned int64
+	var job, changed string
+	var r Run
+	var line []byte
+	if err := rows.Scan(&n, &job, &state, &at, &at0, &seq, &seq0, &invalidated, &pruned, &r.Held, &changed, &line); err != nil {
+		return Run{}, err
+	}
+	e, err := Entry{JSON: line}.Decode()
+	if err != nil {
+		return Run{}, err
+	}
+	switch e := e.(type) {
+	case RunFinished:
+		r.RunFinished, r.Seq = e, seq
+	case RunStarted:
+		r.Seq = seq0
+		r.RunFinished = RunFinished{Run: e.Run, Job: e.Job, Due: e.Due, Trigger: e.Trigger, State: RunRunning, StartedAt: instant(at0)}
+		return r, nil
+	default:
+		return Run{}, fmt.Errorf("the entry of run %d is of kind %q", n, e.Kind())
+	}
+	if invalidated <= asOf {
+		r.Invalidated = instant(invalidated)
+	}
+	if pruned <= asOf {
+		r.Pruned = instant(pruned)
+	}
+	if changed == "[]" {
+		return r, nil
+	}
+	return r, c.amend(ctx, &r, changed, asOf)
+}
+
+// amend adds to a run what happened to its copies after it had finished.
+func (c *Catalog) amend(ctx context.Context, r *Run, changed string, asOf int64) error {
+	var copies [][4]json.RawMessage
+	if err := json.Unmarshal([]byte(changed), &copies); err != nil {
+		return err
+	}
+	for _, row := range copies {
+		var target string
+		var pruned, seq, at int64
+		for i, to := range []any{&target, &pruned, &seq, &at} {
+			if err := json.Unmarshal(row[i], to); err != nil {
+				return err
+			}
+		}
+		if pruned != 0 && pruned <= asOf {
+			if r.Gone == nil {
+				r.Gone = map[string]time.Time{}
+			}
+			r.Gone[target] = instant(pruned)
+		}
+		if seq == r.Seq || at > asOf {
+			continue
+		}
+		entry, err := c.Entry(ctx, seq)
+		if err != nil {
+			return err
+		}
+		e, err := entry.Decode()
+		if err != nil {
+			return err
+		}
+		if late, ok := e.(CopyFinished); ok {
+			r.replaceCopy(late.Copy)
+		}
+	}
+	return nil
+}
+
+func (r *Run) replaceCopy(late Copy) {
+	for i := range r.Copies {
+		if r.Copies[i].Target == late.Target {
+			r.Copies[i] = late
+			return
+		}
+	}
+	r.Copies = append(r.Copies, late)
+}
+
+// LatestSnapshot returns the newest snapshot of a part of a job on a target, ""
+// when there is none.
+func (c *Catalog) LatestSnapshot(ctx context.Context, job, target, part string) (string, error) {
+	rows, err := c.read.QueryContext(ctx, `SELECT c.snaps FROM runs r JOIN copies c ON c.run=r.n AND c.target=(SELECT id FROM names WHERE name=?)
+		WHERE r.job=(SELECT id FROM names WHERE name=?) AND c.snaps<>'' AND c.state=1 ORDER BY r.t DESC, r.n DESC LIMIT 50`, target, job)
+	if err != nil {
+		return "", classify("read the latest snapshot", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return "", classify("read the latest snapshot", err)
+		}
+		snaps, err := unpackSnapshots(text)
+		if err != nil {
+			return "", classify("read the latest snapshot", err)
+		}
+		if id := snaps[part]; id != "" {
+			return id, nil
+		}
+	}
+	return "", classify("read the latest snapshot", rows.Err())
+}
+
+// SnapshotsOf returns everything the catalog believes to be on a target, oldest
+// run first: what a re-read has to find there.
+func (c *Catalog) SnapshotsOf(ctx context.Context, target string) ([]SnapshotRow, error) {
+	var out []SnapshotRow
+	err := each(ctx, c.read, `SELECT r.run, j.name, c.state, c.at, c.snaps FROM copies c JOIN runs r ON r.n=c.run JOIN names j ON j.id=r.job
+		WHERE c.target=(SELECT id FROM names WHERE name=?) AND c.snaps<>'' ORDER BY c.run`, []any{target}, func(rows *sql.Rows) error {
+		var run, job, text string
+		var state, at int64
+		if err := rows.Scan(&run, &job, &state, &at, &text); err != nil {
+			return err
+		}
+		snaps, err := unpackSnapshots(text)
+		if err != nil {
+			return err
+		}
+		for _, part := range sortedKeys(snaps) {
+			out = append(out, SnapshotRow{Run: run, Job: job, Part: part, Snapshot: snaps[part], State: word(runStates(), state), At: instant(at)})
+		}
+		return nil
+	})
+	return out, classify(fmt.Sprintf("read the snapshots of target %q", target), err)
+}
+
+// Unfinished returns the runs and tests that have started and not finished, in
+// the order they began: after a start, those that died.
+func (c *Catalog) Unfinished(ctx context.Context) ([]StartedRun, []StartedTest, error) {
+	var runs []StartedRun
+	var tests []StartedTest
+	query := `SELECT l.seq, l.at, l.entry FROM runs r JOIN ledger l ON l.seq=r.seq0 WHERE r.state=0
+		UNION ALL SELECT l.seq, l.at, l.entry FROM tests t JOIN ledger l ON l.seq=t.seq0 WHERE t.verdict=0 ORDER BY 1`
+	err := each(ctx, c.read, query, nil, func(rows *sql.Rows) error {
+		var seq, at int64
+		var line []byte
+		if err := rows.Scan(&seq, &at, &line); err != nil {
+			return err
+		}
+		e, err := Entry{JSON: line}.Decode()
+		switch e := e.(type) {
+		case RunStarted:
+			runs = append(runs, StartedRun{e, seq, instant(at)})
+		case TestStarted:
+			tests = append(tests, StartedTest{e, seq, instant(at)})
+		}
+		return err
+	})
+	return runs, tests, classify("read unfinished work", err)
+}

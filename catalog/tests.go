@@ -1,0 +1,136 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+)
+
+// Tests yields the finished restore tests that q selects, in the order they
+// finished. After an error it yields nothing more.
+func (c *Catalog) Tests(ctx context.Context, q TestQuery) iter.Seq2[Test, error] {
+	where, args := []string{`t.verdict<>0`}, []any{}
+	add := func(condition string, value any) {
+		where, args = append(where, condition), append(args, value)
+	}
+	if q.Job != "" {
+		add(`t.job=(SELECT id FROM names WHERE name=?)`, q.Job)
+	}
+	if q.Run != "" {
+		add(`t.run=?`, q.Run)
+	}
+	if q.Source != "" {
+		add(`t.source=(SELECT id FROM names WHERE name=?)`, q.Source)
+	}
+	if !q.From.IsZero() {
+		add(`t.finished>=?`, ceil(q.From))
+	}
+	if !q.To.IsZero() {
+		add(`t.finished<?`, ceil(q.To))
+	}
+	if !q.AsOf.IsZero() {
+		add(`t.at<=?`, q.AsOf.Unix())
+	}
+	direction := ""
+	if q.Newest {
+		direction = " DESC"
+	}
+	order := fmt.Sprintf(` ORDER BY t.finished%[1]s, t.n%[1]s`, direction)
+	if q.Limit > 0 {
+		order += fmt.Sprintf(` LIMIT %d`, q.Limit)
+	}
+	query := `SELECT t.seq, l.entry FROM tests t JOIN ledger l ON l.seq=t.seq WHERE ` + strings.Join(where, ` AND `) + order
+	return decoded(ctx, c, "read restore tests", query, args, func(e TestFinished, seq, _ int64) Test { return Test{e, seq} })
+}
+
+// Checks returns the finished re-reads of a target, oldest first, as known at asOf.
+func (c *Catalog) Checks(ctx context.Context, target string, asOf time.Time) ([]Check, error) {
+	query, args := marked(kindCheck, asOf)
+	query += ` AND m.subject=(SELECT id FROM names WHERE name=?) ORDER BY m.seq`
+	return collect(decoded(ctx, c, fmt.Sprintf("read the re-reads of target %q", target), query, append(args, target),
+		func(e CheckFinished, seq, at int64) Check { return Check{e, seq, instant(at)} }))
+}
+
+// Anchors returns the checkpoints put on targets, oldest first, as known at asOf.
+func (c *Catalog) Anchors(ctx context.Context, asOf time.Time) ([]Anchor, error) {
+	query, args := marked(kindAnchor, asOf)
+	return collect(decoded(ctx, c, "read anchored checkpoints", query+` ORDER BY m.seq`, args,
+		func(e CheckpointAnchored, seq, at int64) Anchor { return Anchor{e, seq, instant(at)} }))
+}
+
+// Controls returns the newest negative control of each kind of source, as known
+// at asOf.
+func (c *Catalog) Controls(ctx context.Context, asOf time.Time) (map[string]Control, error) {
+	query, args := marked(kindControl, asOf)
+	query += ` AND m.seq=(SELECT max(seq) FROM marks x WHERE x.kind=m.kind AND x.subject=m.subject AND x.at<=?) ORDER BY m.seq`
+	list, err := collect(decoded(ctx, c, "read negative controls", query, append(args, asOfSeconds(asOf)),
+		func(e ControlFinished, _, at int64) Control { return Control{e, instant(at)} }))
+	controls := make(map[string]Control, len(list))
+	for _, ctl := range list {
+		controls[ctl.Source] = ctl
+	}
+	return controls, err
+}
+
+// marked is the query of the entries of a rare kind that have a subject.
+func marked(kind int, asOf time.Time) (string, []any) {
+	return `SELECT m.seq, l.entry FROM marks m JOIN ledger l ON l.seq=m.seq WHERE m.kind=? AND m.at<=?`, []any{kind, asOfSeconds(asOf)}
+}
+
+// decoded yields the events of a query for seq and entry, each as a row.
+func decoded[E Event, R any](ctx context.Context, c *Catalog, op, query string, args []any, row func(e E, seq, at int64) R) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		var none R
+		rows, err := c.read.QueryContext(ctx, query, args...)
+		if err != nil {
+			yield(none, classify(op, err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			r, err := decodeRow(rows, row)
+			if !yield(r, classify(op, err)) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(none, classify(op, err))
+		}
+	}
+}
+
+func decodeRow[E Event, R any](rows *sql.Rows, row func(e E, seq, at int64) R) (R, error) {
+	var none R
+	var seq int64
+	var line []byte
+	if err := rows.Scan(&seq, &line); err != nil {
+		return none, err
+	}
+	entry, err := entryOf(line)
+	if err != nil {
+		return none, err
+	}
+	e, err := entry.Decode()
+	if err != nil {
+		return none, err
+	}
+	typed, ok := e.(E)
+	if !ok {
+		return none, fmt.Errorf("entry %d is of kind %q", seq, entry.Kind)
+	}
+	return row(typed, seq, unix(entry.At)), nil
+}
+
+func collect[R any](rows iter.Seq2[R, error]) ([]R, error) {
+	var list []R
+	for r, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}

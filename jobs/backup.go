@@ -10,7 +10,6 @@ import (
 
 	"saoluu/catalog"
 	"saoluu/config"
-	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
@@ -22,7 +21,7 @@ import (
 // no run. The returned error is the one in the second: nil only when the run is
 // complete.
 func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog.RunFinished, error) {
-	start := r.Now()
+	start, mark := r.Now(), r.Clock.Mark()
 	fin := catalog.RunFinished{
 		Run: newID(start), Job: job.Name, Class: job.Class, Category: job.Category,
 		Due: t.Due, Covers: t.Covers, LastAttempt: t.LastAttempt, Trigger: t.Word,
@@ -42,7 +41,7 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 	}
 	err = r.save(ctx, job, &fin)
 	fin.FinishedAt = r.Now().UTC()
-	fin.ClockSuspect = r.clockSuspect(start)
+	fin.ClockSuspect = r.Clock.JumpedSince(mark)
 	conclude(ctx, &fin, err)
 	if err == nil {
 		err = owed(fin)
@@ -95,7 +94,7 @@ func (r *Runner) save(ctx context.Context, job config.Job, fin *catalog.RunFinis
 		return errors.Join(err, clean())
 	}
 	fin.ConsistentAt = payload.At.UTC()
-	err = r.store(ctx, job, fin, first, payload, dir)
+	err = r.store(ctx, job, fin, first, payload)
 	err = errors.Join(err, payload.Release(), clean())
 	if len(fin.Copies) == 0 {
 		return err
@@ -116,18 +115,18 @@ func overTime(job string, limit time.Duration) error {
 
 // store writes every part into one repository while the facts are taken in the
 // same consistent view. Every part is tried; one that fails fails the run.
-func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, p sources.Payload, dir string) error {
+func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, p sources.Payload) error {
 	facts := make(chan factsResult, 1)
 	go func() { facts <- takeFacts(ctx, p) }()
 
 	copied := catalog.Copy{Target: to.name, State: catalog.RunComplete, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
 	var problems []error
 	for _, part := range p.Parts {
-		result, summary, err := r.storePart(ctx, job, fin, to, part, dir)
+		result, summary, err := r.storePart(ctx, job, fin, to, part)
 		fin.Parts = append(fin.Parts, result)
 		if summary.SnapshotID != "" {
 			copied.Snapshots[part.Name] = summary.SnapshotID
-			copied.AddedBytes += summary.AddedBytes
+			copied.AddedBytes += summary.Stored
 		}
 		if err != nil {
 			copied.State = worse(copied.State, result.State)
@@ -177,28 +176,21 @@ func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts 
 
 // storePart writes one part and proves, where the target can, that its snapshot
 // is there: restic's exit status alone is not believed.
-func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part, dir string) (catalog.Part, restic.Summary, error) {
+func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part) (catalog.Part, restic.Summary, error) {
 	result := catalog.Part{Name: part.Name, File: part.Filename, State: catalog.RunFailed}
-	request, digest, err := r.request(ctx, job, fin, to, part, dir)
+	request, err := r.request(ctx, job, fin, to, part)
 	if err != nil {
 		result.Error = err.Error()
 		return result, restic.Summary{}, err
 	}
 	step := fmt.Sprintf("backup to %q", to.name)
-	ctx, watch := command.WithStall(ctx, r.Config.Engine.StallTimeout.Std(), fmt.Sprintf("job %q: %s", job.Name, step))
-	defer watch.Stop()
-	var last int64
 	request.OnProgress = func(p restic.Progress) {
-		if moved := p.BytesDone + p.FilesDone; moved != last {
-			last = moved
-			watch.Kick()
-		}
 		r.show(Progress{Job: job.Name, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
 	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), request)
-	result.Bytes, result.Files = summary.TotalBytes, summary.TotalFiles
-	if err == nil {
-		err = readDigest(digest, &result)
+	result.Bytes, result.Files = summary.Bytes, summary.Files
+	if summary.Digest != nil {
+		result.Files, result.SHA256 = 0, summary.Digest.SHA256
 	}
 	if err == nil {
 		err = present(ctx, to, summary.SnapshotID)

@@ -2,12 +2,9 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"saoluu/catalog"
@@ -77,20 +74,16 @@ func (r *Runner) place(ctx context.Context, name string) (place, error) {
 // repo says how restic reaches a target and by which lock files its verbs keep
 // out of each other's way.
 func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
-	gate, err := restic.NewGate(StatePath(r.Config, "locks"), name, t.Parallel)
-	if err != nil {
-		return restic.Repo{}, err
+	repo := restic.Repo{
+		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
+		Gate: restic.NewGate(StatePath(r.Config, "locks"), name, t.Parallel),
 	}
-	repo := restic.Repo{Name: name, URL: t.Path, Gate: gate, PasswordFile: r.keyPath(name)}
 	if t.Password == "" {
 		return repo, nil
 	}
-	password, err := t.Password.Resolve(r.secrets())
-	if err != nil {
-		return restic.Repo{}, err
-	}
-	repo.PasswordFile, repo.Password = "", password
-	return repo, nil
+	path, err := r.Keys.Path(t.Password, r.secrets())
+	repo.PasswordFile = path
+	return repo, err
 }
 
 // keyPath is where init keeps the repository key it made for a target.
@@ -135,36 +128,24 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 	return place{}, nil, fault.New(fault.KindOf(problems[0]), "no target is ready", errors.Join(problems...), firstHint(problems))
 }
 
-// request turns a part into what restic is asked to do. Streams are read
-// through "saoluu pump", which counts and hashes them and passes the exit
-// status on; the digest lands in the returned file.
-func (r *Runner) request(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part, dir string) (restic.BackupRequest, string, error) {
-	parent, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
-	if err != nil {
-		return restic.BackupRequest{}, "", err
-	}
-	request := restic.BackupRequest{
-		Tags: r.tags(job, fin.Run, part.Name), Host: r.Host, Parent: parent, TempDir: dir,
-		Stall: r.Config.Engine.StallTimeout.Std(),
-	}
+// request turns a part into what restic is asked to do.
+func (r *Runner) request(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part) (restic.BackupRequest, error) {
+	request := restic.BackupRequest{Tags: r.tags(job, fin.Run, part.Name), Host: r.Host}
 	if len(part.Paths) > 0 {
-		request.Paths, request.Exclude, request.OneFileSystem = part.Paths, part.Exclude, part.OneFileSystem
-		return request, "", nil
+		parent, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
+		request.Paths, request.Exclude, request.OneFileSystem, request.Parent = part.Paths, part.Exclude, part.OneFileSystem, parent
+		return request, err
 	}
-	digest := filepath.Join(dir, part.Name+".digest")
-	dump := command.Cmd{Argv: []string{"/bin/cat", "--", part.File}}
-	if part.Dump != nil {
-		dump = *part.Dump
+	request.Stdin, request.Filename = part.Dump, part.Filename
+	if part.File != "" {
+		request.Stdin = reader(part.File)
 	}
-	env, err := json.Marshal(dump.Env)
-	if err != nil {
-		return restic.BackupRequest{}, "", err
-	}
-	request.Filename = part.Filename
-	request.Env = []string{command.PumpEnv + "=" + string(env)}
-	request.Command = append([]string{r.Self, "pump", "--digest", digest, "--stall", r.Config.Engine.StallTimeout.Std().String(), "--"}, dump.Argv...)
-	return request, digest, nil
+	request.Stdin.Stall = r.Config.Engine.StallTimeout.Std()
+	return request, nil
 }
+
+// reader returns the command that streams a regular file.
+func reader(file string) *command.Cmd { return &command.Cmd{Argv: []string{"/bin/cat", "--", file}} }
 
 // tags let a catalog be rebuilt from a bare repository with restic alone.
 func (r *Runner) tags(job config.Job, run, part string) []string {
@@ -172,23 +153,6 @@ func (r *Runner) tags(job config.Job, run, part string) []string {
 		"saoluu", "site=" + r.Config.Site.Code, "job=" + job.Name, "run=" + run,
 		"part=" + part, "class=" + job.Class, "category=" + job.Category,
 	}
-}
-
-// readDigest takes what the pump wrote into the part's result. A stream without
-// a digest did not end well, whatever restic said.
-func readDigest(file string, result *catalog.Part) error {
-	if file == "" {
-		return nil
-	}
-	d, err := command.ReadDigest(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fault.New(fault.Failed, fmt.Sprintf("part %q", result.Name), errors.New("the stream ended without its digest"), "")
-	}
-	if err != nil {
-		return err
-	}
-	result.SHA256, result.Bytes = d.SHA256, d.Bytes
-	return nil
 }
 
 // measure records how far the copy lies from its source. A distance that cannot

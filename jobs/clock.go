@@ -22,7 +22,7 @@ type Clock struct {
 	started  bool
 	wall     time.Time
 	mono     time.Duration
-	jumpedAt time.Duration // Mono reading of the last jump; negative before the first
+	jumpedAt time.Duration // Mono reading of the last jump
 	jumped   bool
 }
 
@@ -41,11 +41,14 @@ func (c *Clock) Look() (before, after time.Time, jumped bool) {
 	return expected, wall, jumped
 }
 
-// Suspect reports whether the clock has jumped since the wall time t was read,
-// judged by the monotonic clock: elapsed says how long ago that was.
-func (c *Clock) Suspect(elapsed time.Duration) bool {
+// Mark returns a reading to ask JumpedSince about later.
+func (c *Clock) Mark() time.Duration { return c.Mono() }
+
+// JumpedSince reports whether the wall clock has jumped since the mark: what was
+// dated in between is suspect.
+func (c *Clock) JumpedSince(mark time.Duration) bool {
 	c.Look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.jumped && c.mono-c.jumpedAt <= elapsed+time.Second
+	return c.jumped && c.jumpedAt >= mark
 }

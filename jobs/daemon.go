@@ -31,7 +31,6 @@ const (
 // jumps or a tick that comes twice can neither lose nor repeat a run.
 type Daemon struct {
 	Runner *Runner
-	Clock  *Clock
 	Notify func(state string)             // sd_notify; never nil
 	Load   func() (*config.Config, error) // reads the configuration again
 	Reload <-chan os.Signal               // asks for it
@@ -48,7 +47,7 @@ type Daemon struct {
 // was under way has been stopped and written down.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.busy, d.waiting = map[[2]string]bool{}, map[[2]string]time.Time{}
-	d.slots = semaphore.NewWeighted(workers(d.Runner.Config))
+	d.slots = semaphore.NewWeighted(int64(Workers(d.Runner.Config)))
 	if err := d.start(ctx); err != nil {
 		return err
 	}
@@ -84,7 +83,7 @@ func (d *Daemon) start(ctx context.Context) error {
 	if interrupted > 0 {
 		r.Log.Warn().Int("interrupted", interrupted).Msg("closed what the last process left unfinished")
 	}
-	d.Clock.Look()
+	r.Clock.Look()
 	if _, err := r.Catalog.Append(ctx, catalog.DaemonStarted{Version: r.Version, Host: r.Host, Boot: d.Boot}); err != nil {
 		return err
 	}
@@ -148,7 +147,7 @@ func (d *Daemon) tick(ctx context.Context) error {
 		return nil
 	}
 	r := d.runner()
-	if before, after, jumped := d.Clock.Look(); jumped {
+	if before, after, jumped := r.Clock.Look(); jumped {
 		r.Log.Warn().Time("expected", before).Time("found", after).Msg("the clock jumped")
 		if _, err := r.Catalog.Append(ctx, catalog.ClockJumped{Before: before.UTC(), After: after.UTC()}); err != nil {
 			return err
@@ -286,12 +285,12 @@ func (d *Daemon) reload(ctx context.Context) {
 	r.Log.Info().Msg("configuration reloaded")
 }
 
-// workers is how many pieces of work may run at once: as many as the most
+// Workers is how many pieces of work may run at once: as many as the most
 // willing target takes.
-func workers(c *config.Config) int64 {
+func Workers(c *config.Config) int {
 	most := 1
 	for _, t := range c.Targets {
 		most = max(most, t.Parallel)
 	}
-	return int64(most)
+	return most
 }

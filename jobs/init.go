@@ -102,18 +102,18 @@ func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (En
 	if err != nil {
 		return result, err
 	}
-	id, err := r.Engine.RepositoryID(ctx, p.target.Repo())
+	id, err := r.repositoryID(ctx, p)
 	switch {
 	case err == nil:
 		result.Adopted = true
 	case fault.KindOf(err) == fault.NoRepository:
-		id, err = r.Engine.Init(ctx, p.target.Repo(), restic.InitOptions{Like: like})
+		id, err = r.Engine.Init(ctx, p.target.Repo(), restic.InitOptions{From: like})
 	}
 	if err != nil {
 		return result, err
 	}
 	// A fresh process must open what was made, with the key as it is stored.
-	reopened, err := r.Engine.RepositoryID(ctx, p.target.Repo())
+	reopened, err := r.repositoryID(ctx, p)
 	if err != nil {
 		return result, err
 	}
@@ -123,6 +123,12 @@ func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (En
 	result.Repository = id
 	_, err = r.Catalog.Append(ctx, catalog.TargetEnrolled{Target: name, Type: r.Config.Targets[name].Type, ID: identity, Repository: id})
 	return result, err
+}
+
+// repositoryID opens a target's repository in a fresh process.
+func (r *Runner) repositoryID(ctx context.Context, p place) (string, error) {
+	c, err := r.Engine.CatConfig(ctx, p.target.Repo())
+	return c.ID, err
 }
 
 // makeKey writes a random 256-bit repository key unless there is one already: a

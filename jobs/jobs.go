@@ -30,15 +30,13 @@ type Runner struct {
 	Config  *config.Config
 	Catalog *catalog.Catalog
 	Engine  *restic.Engine
-	Self    string           // path of this program, which restic starts again as "saoluu pump"
+	Keys    *Keyring         // secrets handed to children
 	Version string           // of this program
 	Host    string           // name of this machine, for evidence
 	Now     func() time.Time // wall clock
 	Log     zerolog.Logger
 	Show    func(Progress) // told how far a long step is; may be nil; must not block
-
-	// ClockSuspect reports whether the wall clock moved oddly since t; may be nil.
-	ClockSuspect func(t time.Time) bool
+	Clock   *Clock         // tells whether the wall clock can be believed
 }
 
 // Progress says how far one step of a job is.
@@ -84,11 +82,6 @@ func newID(now time.Time) string {
 		panic("crypto/rand: " + err.Error()) // documented never to happen (crypto/rand.Read)
 	}
 	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random)
-}
-
-// clockSuspect reports whether the clock moved oddly since t.
-func (r *Runner) clockSuspect(t time.Time) bool {
-	return r.ClockSuspect != nil && r.ClockSuspect(t)
 }
 
 // show passes progress on when somebody watches.

@@ -35,27 +35,27 @@ type Pick struct {
 // returned error is nil only when the verdict is passed; its kind is
 // Verification when the copy was looked at and found wanting, and Unknown when
 // it could not be looked at.
-func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger) (catalog.TestFinished, error) {
-	start := r.Now()
+func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger) (TestDone, error) {
+	start, mark := r.Now(), r.Clock.Mark()
 	fin := catalog.TestFinished{
 		Test: newID(start), Job: job.Name, Source: job.Source.Type, Due: t.Due, Covers: t.Covers,
 		Trigger: t.Word, StartedAt: start.UTC(), Verdict: catalog.VerdictUnknown, Seed: pick.Seed, Host: r.Host,
 	}
 	release, err := r.enliven(fin.Test)
 	if err != nil {
-		return fin, err
+		return TestDone{TestFinished: fin}, err
 	}
 	defer release()
 	run, copied, err := r.pick(ctx, job, pick, &fin)
 	started := catalog.TestStarted{Test: fin.Test, Job: job.Name, Run: fin.Run, Target: fin.Target, Due: t.Due, Trigger: t.Word}
 	if _, err := r.Catalog.Append(ctx, started); err != nil {
-		return fin, err
+		return TestDone{TestFinished: fin}, err
 	}
 	if err == nil {
 		err = r.restoreTest(ctx, job, run, copied, &fin)
 	}
 	fin.FinishedAt = r.Now().UTC()
-	fin.ClockSuspect = r.clockSuspect(start)
+	fin.ClockSuspect = r.Clock.JumpedSince(mark)
 	if err != nil {
 		fin.Verdict = catalog.VerdictUnknown
 		fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
@@ -63,8 +63,17 @@ func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger)
 	if ctx.Err() != nil {
 		fin.Due, fin.Covers = nil, nil // the slot stays open: the next start takes it up
 	}
-	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
-	return fin, errors.Join(verdictError(fin, err), written)
+	entries, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
+	if written != nil {
+		return TestDone{TestFinished: fin}, errors.Join(verdictError(fin, err), written)
+	}
+	return TestDone{fin, entries[len(entries)-1].Seq}, verdictError(fin, err)
+}
+
+// TestDone is a finished restore test and the ledger entry that says so.
+type TestDone struct {
+	catalog.TestFinished
+	Entry int64
 }
 
 // verdictError turns a verdict into the error that sets the exit code.

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"os"
+	"path/filepath"
 
 	"saoluu/catalog"
 	"saoluu/internal/fault"
@@ -87,7 +88,7 @@ func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFini
 	if err != nil {
 		return err
 	}
-	listed, err := r.Engine.Snapshots(ctx, to.target.Repo(), restic.SnapshotFilter{})
+	listed, err := r.Engine.Snapshots(ctx, to.target.Repo(), restic.Filter{})
 	if err != nil {
 		return err
 	}
@@ -153,8 +154,12 @@ func (r *Runner) Anchor(ctx context.Context, target string) error {
 	if err != nil {
 		return err
 	}
+	file := filepath.Join(dir, "checkpoint.txt")
+	if err := os.WriteFile(file, note, 0o600); err != nil {
+		return errors.Join(err, clean())
+	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), restic.BackupRequest{
-		Stdin: note, Filename: "checkpoint.txt", Host: r.Host, TempDir: dir, Stall: r.Config.Engine.StallTimeout.Std(),
+		Stdin: reader(file), Filename: "checkpoint.txt", Host: r.Host,
 		Tags: []string{"saoluu-checkpoint", "site=" + r.Config.Site.Code, fmt.Sprintf("size=%d", point.Size)},
 	})
 	if err = errors.Join(err, clean()); err != nil {

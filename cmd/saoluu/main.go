@@ -27,11 +27,7 @@ func run(args []string) int {
 	ctx, stop := signalled(context.Background())
 	defer stop()
 	if len(args) > 0 && args[0] == "pump" {
-		code, err := command.PumpMain(ctx, args[1:], os.Stdin, os.Stdout)
-		if err != nil {
-			printError(os.Stderr, err)
-		}
-		return code
+		return command.PumpMain(ctx, args[1:], os.Stdout, os.Stderr)
 	}
 	root := newRoot()
 	root.SetArgs(args)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,7 +25,7 @@ type app struct {
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {
-	return config.Load(config.Options{Path: a.configPath})
+	return config.Load(config.Options{File: a.configPath})
 }
 
 // catalogOptions say where and how a site's catalog is opened.
@@ -84,21 +85,15 @@ func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fault.New(fault.Failed, "find this program", err, "")
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fault.New(fault.Failed, "read the name of this machine", err, "")
 	}
 	now := clockNow()
-	clock := newClock()
 	m := newMeter(os.Stderr, now)
 	return &site{meter: m, Runner: &jobs.Runner{
-		Config: c, Catalog: cat, Engine: engine, Self: self, Version: version, Host: host, Now: now,
-		Log: consoleLog(), Show: m.show,
-		ClockSuspect: func(t time.Time) bool { return clock.Suspect(now().Sub(t)) },
+		Config: c, Catalog: cat, Engine: engine, Keys: &jobs.Keyring{}, Version: version, Host: host, Now: now,
+		Log: consoleLog(), Show: m.show, Clock: newClock(),
 	}}, nil
 }
 
@@ -113,12 +108,23 @@ func newClock() *jobs.Clock {
 // findEngine looks for restic: as configured, in $SAOLUU_RESTIC, beside this
 // program, where the package puts it, on PATH.
 func findEngine(ctx context.Context, c *config.Config) (*restic.Engine, error) {
-	return restic.Find(ctx, engineOptions(c))
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fault.New(fault.Failed, "find this program", err, "")
+	}
+	engine, err := restic.Find(ctx, engineOptions(c))
+	if err != nil {
+		return nil, err
+	}
+	engine.Pump = []string{self, "pump"}
+	engine.CacheDir, engine.TempDir = jobs.StatePath(c, "cache"), c.Paths.Scratch
+	engine.Stall = c.Engine.StallTimeout.Std()
+	return engine, nil
 }
 
 func engineOptions(c *config.Config) restic.FindOptions {
 	o := restic.FindOptions{
-		Path: c.Engine.Restic, CacheDir: jobs.StatePath(c, "cache"), ProbeCache: jobs.StatePath(c, "engine.json"),
+		Path: c.Engine.Restic, ProbeCache: jobs.StatePath(c, "engine.json"),
 	}
 	if o.Path == "" {
 		o.Path = os.Getenv("SAOLUU_RESTIC")
@@ -156,6 +162,6 @@ func chosen(c *config.Config, names []string, all bool) ([]config.Job, error) {
 			return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", name), fmt.Errorf("not in the configuration"), "run \"saoluu config show\" to see the jobs")
 		}
 	}
-	slices.SortFunc(picked, func(a, b config.Job) int { return compare(a.Name, b.Name) })
+	slices.SortFunc(picked, func(a, b config.Job) int { return strings.Compare(a.Name, b.Name) })
 	return picked, nil
 }

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/evidence"
+	"saoluu/internal/fault"
+	"saoluu/jobs"
+)
+
+const catalogHelp = `catalog shows and mends the record of what was saved. The tables are an index of
+the ledger: "rebuild" makes them anew from it, and "rebuild --from-repositories"
+makes a new ledger from the tags of the repositories' snapshots when even the
+ledger is lost. "verify" recomputes the ledger's tree and compares everything
+derived from it.`
+
+func catalogCommand(a *app) *cobra.Command {
+	c := &cobra.Command{Use: "catalog", Short: "the record of what was saved", Long: catalogHelp}
+	c.AddCommand(catalogList(a), catalogShow(a), catalogRebuild(a), catalogVerify(a))
+	return c
+}
+
+// catalogRow is one copy of one run.
+type catalogRow struct {
+	Job        string     `json:"job"`
+	Class      string     `json:"class"`
+	Category   string     `json:"category"`
+	Run        string     `json:"run"`
+	TakenAt    time.Time  `json:"taken_at"`
+	State      string     `json:"state"`
+	Target     string     `json:"target"`
+	Snapshot   string     `json:"snapshot"`
+	Separation *int       `json:"separation"` // null: not measured
+	Level      string     `json:"level"`      // highest level a passed test reached on this run; empty: untested
+	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum
+}
+
+func catalogList(a *app) *cobra.Command {
+	var asJSON bool
+	var job, class string
+	var limit int
+	c := &cobra.Command{Use: "list", Short: "copies by class, newest first", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per copy")
+	c.Flags().StringVar(&job, "job", "", "only this `JOB`")
+	c.Flags().StringVar(&class, "class", "", "only this `CLASS`")
+	c.Flags().IntVar(&limit, "limit", 0, "at most `N` runs of each job; 0 for all")
+	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		cfg, cat, err := a.read(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, cat.Close()) }()
+		rows, err := listRows(cmd.Context(), cfg, cat, job, class, limit)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			for _, r := range rows {
+				if err := printJSON(os.Stdout, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		printRows(rows, cfg.Site.Location)
+		return nil
+	}
+	return c
+}
+
+func listRows(ctx context.Context, cfg *config.Config, cat *catalog.Catalog, job, class string, limit int) ([]catalogRow, error) {
+	levels := map[string]string{}
+	for t, err := range cat.Tests(ctx, catalog.TestQuery{Job: job}) {
+		if err != nil {
+			return nil, err
+		}
+		if t.Verdict == catalog.VerdictPassed {
+			levels[t.Run] = t.Level
+		}
+	}
+	perJob := map[string]int{}
+	var rows []catalogRow
+	for run, err := range cat.Runs(ctx, catalog.RunQuery{Job: job, Newest: true}) {
+		if err != nil {
+			return nil, err
+		}
+		if (class != "" && run.Class != class) || (limit > 0 && perJob[run.Job] >= limit) {
+			continue
+		}
+		perJob[run.Job]++
+		rows = append(rows, rowsOf(cfg, run, levels[run.Run])...)
+	}
+	slices.SortStableFunc(rows, func(a, b catalogRow) int { return strings.Compare(a.Class, b.Class) })
+	return rows, nil
+}
+
+// rowsOf returns a row per copy, or one without a target for a run that has none.
+func rowsOf(cfg *config.Config, run catalog.Run, level string) []catalogRow {
+	row := catalogRow{Job: run.Job, Class: run.Class, Category: run.Category, Run: run.Run, TakenAt: run.ConsistentAt, State: run.State, Level: level}
+	if row.TakenAt.IsZero() {
+		row.TakenAt = run.StartedAt
+	}
+	if !run.Invalidated.IsZero() {
+		row.State = "invalidated"
+	}
+	if class, ok := cfg.Classes[run.Class]; ok && !class.KeepMin.IsZero() {
+		until := class.KeepMin.AddTo(row.TakenAt, cfg.Site.Location).UTC()
+		row.KeepUntil = &until
+	}
+	if len(run.Copies) == 0 {
+		return []catalogRow{row}
+	}
+	var rows []catalogRow
+	for _, c := range run.Copies {
+		one := row
+		one.Target = c.Target
+		if len(run.Parts) > 0 {
+			one.Snapshot = c.Snapshots[run.Parts[0].Name]
+		}
+		if c.State != catalog.RunComplete {
+			one.State = c.State
+		}
+		if c.Separation != nil && !c.Separation.Unknown {
+			one.Separation = &c.Separation.Level
+		}
+		rows = append(rows, one)
+	}
+	return rows
+}
+
+func printRows(rows []catalogRow, loc *time.Location) {
+	t := &table{}
+	t.row("CLASS", "JOB", "TAKEN", "STATE", "TARGET", "SNAPSHOT", "APART", "TESTED", "KEEP UNTIL", "RUN")
+	for _, r := range rows {
+		apart, keep := "?", "-"
+		if r.Separation != nil {
+			apart = fmt.Sprintf("L%d", *r.Separation)
+		}
+		if r.KeepUntil != nil {
+			keep = r.KeepUntil.In(loc).Format(time.DateOnly)
+		}
+		t.row(r.Class, r.Job, when(r.TakenAt, loc), r.State, orDash(r.Target), orDash(fmt.Sprintf("%.10s", r.Snapshot)), apart, orDash(r.Level), keep, r.Run)
+		t.colour(3, stateColour(r.State))
+	}
+	t.print(os.Stdout)
+}
+
+func catalogShow(a *app) *cobra.Command {
+	return &cobra.Command{Use: "show RUN", Short: "everything known of a run, as JSON", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			_, cat, err := a.read(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, cat.Close()) }()
+			run, err := cat.Run(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return printJSON(os.Stdout, run)
+		}}
+}
+
+func catalogRebuild(a *app) *cobra.Command {
+	var bare bool
+	c := &cobra.Command{Use: "rebuild", Short: "make the tables anew from the ledger", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&bare, "from-repositories", false, "the ledger is lost: start a new one from the repositories' tags")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := a.load()
+		if err != nil {
+			return err
+		}
+		if bare {
+			return a.rebuildBare(cmd.Context(), cfg)
+		}
+		cat, err := catalog.OpenForRebuild(cmd.Context(), catalogOptions(cfg))
+		if err != nil {
+			return err
+		}
+		n, err := cat.Rebuild(cmd.Context(), func(done, total int64) {})
+		if err == nil {
+			fmt.Printf("rebuilt the tables from %d ledger entries\n", n)
+		}
+		return errors.Join(err, cat.Close())
+	}
+	return c
+}
+
+// rebuildBare makes new state around repositories that still exist.
+func (a *app) rebuildBare(ctx context.Context, cfg *config.Config) error {
+	if err := jobs.CreateState(ctx, cfg, catalogOptions(cfg), version); err != nil {
+		return err
+	}
+	s, err := a.wire(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	n, err := s.Adopt(ctx)
+	if err == nil {
+		fmt.Printf("made a new ledger with %d runs found in the repositories\n", n)
+	}
+	return errors.Join(err, s.close())
+}
+
+func catalogVerify(a *app) *cobra.Command {
+	return &cobra.Command{Use: "verify", Short: "recompute the ledger and compare what is derived from it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) { return a.verifyCatalog(cmd.Context()) }}
+}
+
+// verifyCatalog recomputes everything; "ledger verify" is the same check.
+func (a *app) verifyCatalog(ctx context.Context) (err error) {
+	cfg, cat, err := a.read(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cat.Close()) }()
+	signer, err := evidence.LoadSigner(jobs.LedgerKeyPath(cfg))
+	if err != nil {
+		return err
+	}
+	v, err := cat.Verify(ctx, signer.VerifierKey())
+	if err != nil {
+		return err
+	}
+	for _, p := range v.Problems {
+		fmt.Fprintf(os.Stderr, "saoluu: %s\n", p)
+	}
+	if len(v.Problems) > 0 {
+		return fault.New(fault.Verification, "verify the catalog", fmt.Errorf("%d problem(s) found", len(v.Problems)), "if only tables differ, run \"saoluu catalog rebuild\"")
+	}
+	fmt.Printf("%d ledger entries, %d checkpoints: all good; root %s\n", v.Entries, v.Checkpoints, v.Root)
+	return nil
+}

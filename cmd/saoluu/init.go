@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"saoluu/internal/fault"
+	"saoluu/jobs"
+)
+
+const initHelp = `init makes what the other commands need: the state folder with the catalog and
+the ledger's key, and a repository with a random key on every target. Targets
+added to the configuration later are prepared by running it again. It never
+overwrites: state, keys and repositories that are there stay as they are.`
+
+func initCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "init", Short: "make state, keys and repositories", Long: initHelp, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context()) }}
+}
+
+func (a *app) init(ctx context.Context) (err error) {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	// The engine first: without it nothing could be finished.
+	if _, err := findEngine(ctx, c); err != nil {
+		return err
+	}
+	if _, err := os.Stat(jobs.CatalogPath(c)); errors.Is(err, os.ErrNotExist) {
+		if err := jobs.CreateState(ctx, c, catalogOptions(c), version); err != nil {
+			return err
+		}
+		fmt.Printf("made state in %s\n", c.Paths.State)
+	}
+	s, err := a.wire(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	made, err := s.Init(ctx)
+	for _, e := range made {
+		printEnrolled(e)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("keep copies of the key files away from the data they open: without them nothing can be restored")
+	fmt.Println(`next: "saoluu backup --all", then "saoluu test --all"`)
+	return nil
+}
+
+func printEnrolled(e jobs.Enrolled) {
+	word := "made"
+	if e.Adopted {
+		word = "adopted"
+	}
+	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, e.Path)
+	if e.KeyFile != "" {
+		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", e.KeyFile, e.Path, e.KeyFile)
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"saoluu/internal/fault"
+	"saoluu/jobs"
+)
+
+const restoreHelp = `restore brings a job's data back: a tree into a folder, a database dump into a
+file or folder, a PostgreSQL dump into a new database of a running server
+(postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD). It
+shows its plan first and never overwrites anything without --overwrite. Streams
+are compared with the digest they were saved with before they take their name.`
+
+func restoreCommand(a *app) *cobra.Command {
+	var date, to string
+	var pick jobs.Pick
+	var overwrite, dry, asJSON bool
+	c := &cobra.Command{Use: "restore JOB --to DESTINATION", Short: "bring data back", Long: restoreHelp,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs}
+	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file or postgresql://…")
+	c.Flags().StringVar(&date, "date", "", "take the newest good run up to this `DATE` (YYYY-MM-DD)")
+	c.Flags().StringVar(&pick.Target, "target", "", "take the copy on this `TARGET`")
+	c.Flags().BoolVar(&overwrite, "overwrite", false, "write over what is there")
+	c.Flags().BoolVar(&dry, "dry-run", false, "show the plan and stop")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if to == "" {
+			return fault.New(fault.Usage, "restore", errors.New("no destination"), "say --to DIR, --to FILE or --to postgresql://…")
+		}
+		if err := parseDate(date, &pick.Date); err != nil {
+			return err
+		}
+		s, err := a.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		job, err := oneJob(s.Config, args[0])
+		if err != nil {
+			return err
+		}
+		plan, err := s.PlanRestore(cmd.Context(), job, pick, to, overwrite)
+		if err != nil {
+			return err
+		}
+		printPlan(s, plan)
+		if dry {
+			return nil
+		}
+		plan.By = userName()
+		fin, err := s.Restore(cmd.Context(), plan)
+		s.meter.done(job.Name)
+		if asJSON {
+			return errors.Join(err, printJSON(os.Stdout, fin))
+		}
+		if err == nil {
+			fmt.Printf("%s: restored %s in %s\n", job.Name, size(fin.Bytes), fin.FinishedAt.Sub(fin.StartedAt))
+		}
+		return err
+	}
+	return c
+}
+
+// printPlan says what will happen, for a person.
+func printPlan(s *site, p jobs.RestorePlan) {
+	fmt.Fprintf(os.Stderr, "saoluu: restore %q as of %s (run %s) from target %q to %s %s\n",
+		p.Job.Name, when(p.ConsistentAt, s.Config.Site.Location), p.Run, p.Target, p.Kind, shownDestination(p))
+	for _, part := range p.Parts {
+		fmt.Fprintf(os.Stderr, "saoluu:   %s: %s, snapshot %.12s\n", part.Name, size(part.Bytes), part.Snapshot)
+	}
+	if p.Overwrite {
+		fmt.Fprintln(os.Stderr, "saoluu:   what is there will be written over")
+	}
+}
+
+// shownDestination leaves out an address, which may carry a password.
+func shownDestination(p jobs.RestorePlan) string {
+	if p.Kind == "postgresql" {
+		return "server"
+	}
+	return p.To
+}
+
+// userName names who asked, for the record.
+func userName() string {
+	if name := os.Getenv("SUDO_USER"); name != "" {
+		return name
+	}
+	u, err := user.Current()
+	if err != nil {
+		return fmt.Sprintf("uid %d", os.Getuid())
+	}
+	return u.Username
+}

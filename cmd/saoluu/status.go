@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"saoluu/compliance"
+)
+
+const statusHelp = `status shows how things stand now: for every job the newest good backup, the
+last restore test and what is due. It reads kept state only and may be run at any
+time beside the daemon.
+
+Exit status: 0 good, 1 warning, 2 failing, 3 unknown.`
+
+func statusCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "status", Short: "how things stand now", Long: statusHelp, Args: cobra.NoArgs}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the posture as JSON")
+	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		c, cat, err := a.read(cmd.Context())
+		if err != nil {
+			return &exitError{code: statusUnknown, err: err}
+		}
+		defer func() { err = errors.Join(err, cat.Close()) }()
+		s, err := compliance.Posture(cmd.Context(), cat, clockNow()())
+		if err != nil {
+			return &exitError{code: statusUnknown, err: err}
+		}
+		if asJSON {
+			if err := printJSON(os.Stdout, s); err != nil {
+				return err
+			}
+		} else {
+			printStatus(s, c.Site.Location)
+		}
+		if code := statusCode(s.Overall); code != 0 {
+			return &exitError{code: code}
+		}
+		return nil
+	}
+	return c
+}
+
+// statusUnknown is the exit code of status when it could not look.
+const statusUnknown = 3
+
+// statusCode maps the overall state to status's own exit codes.
+func statusCode(s compliance.State) int {
+	switch s {
+	case compliance.Good:
+		return 0
+	case compliance.Warning:
+		return 1
+	case compliance.Failing:
+		return 2
+	default:
+		return statusUnknown
+	}
+}
+
+func printStatus(s compliance.Status, loc *time.Location) {
+	fmt.Printf("%s", paint(os.Stdout, stateColour(string(s.Overall)), string(s.Overall)))
+	if s.Why != "" {
+		fmt.Printf(": %s", s.Why)
+	}
+	fmt.Println()
+	t := &table{}
+	t.row("JOB", "STATE", "NEWEST GOOD", "LAST TEST", "VERDICT", "NEXT", "WHY")
+	for _, j := range s.Jobs {
+		verdict := strings.TrimSpace(j.Verdict + " " + j.Level)
+		if j.Running != "" {
+			verdict += " (running)"
+		}
+		t.row(j.Job, string(j.State), when(j.LastGood, loc), when(j.LastTest, loc), orDash(verdict), when(j.NextDue, loc), j.Why)
+		t.colour(1, stateColour(string(j.State)))
+	}
+	t.print(os.Stdout)
+	t = &table{}
+	t.row("TARGET", "STATE", "LAST COPY", "LAST RE-READ", "WHY")
+	for _, x := range s.Targets {
+		t.row(x.Target, string(x.State), when(x.LastCopy, loc), when(x.LastCheck, loc), x.Why)
+		t.colour(1, stateColour(string(x.State)))
+	}
+	t.print(os.Stdout)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,230 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/fault"
+	"saoluu/restic"
+	"saoluu/sources"
+)
+
+// A RestorePlan is a real restore, spelled out before anything is touched.
+type RestorePlan struct {
+	Job          config.Job
+	Run          string
+	ConsistentAt time.Time
+	Target       string
+	Parts        []RestorePart
+	To           string // folder, file or postgresql:// address
+	Kind         string // destination: dir, file or postgresql
+	Overwrite    bool
+	By           string // who asked
+}
+
+// A RestorePart is one snapshot to be restored.
+type RestorePart struct {
+	Name, Snapshot, File, SHA256 string
+	Bytes                        int64
+}
+
+// PlanRestore chooses the copy and checks that the destination may be written.
+// A destination that exists is refused unless overwrite is said.
+func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to string, overwrite bool) (RestorePlan, error) {
+	var chosen catalog.TestFinished
+	run, copied, err := r.pick(ctx, job, pick, &chosen)
+	if err != nil {
+		return RestorePlan{}, err
+	}
+	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Overwrite: overwrite}
+	for _, part := range run.Parts {
+		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
+	}
+	return p.placed()
+}
+
+// placed decides what kind of destination To is and whether it is free.
+func (p RestorePlan) placed() (RestorePlan, error) {
+	op := fmt.Sprintf("restore %q", p.Job.Name)
+	if strings.HasPrefix(p.To, "postgresql://") || strings.HasPrefix(p.To, "postgres://") {
+		if p.Job.Source.Type != "postgres" {
+			return p, fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to a database server", p.Job.Source.Type), "give a folder or a file")
+		}
+		p.Kind = "postgresql"
+		return p, nil
+	}
+	if strings.Contains(p.To, "://") {
+		return p, fault.New(fault.Usage, op, fmt.Errorf("%q is no destination", p.To), "give a folder, a file or postgresql://…")
+	}
+	path, err := filepath.Abs(p.To)
+	if err != nil {
+		return p, err
+	}
+	p.To, p.Kind = path, "dir"
+	if len(p.Parts) == 1 && p.Parts[0].File != "" && !isDir(path) && !strings.HasSuffix(path, "/") {
+		p.Kind = "file"
+	}
+	if p.Overwrite {
+		return p, nil
+	}
+	entries, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p, nil
+	case p.Kind == "file", len(entries) > 0, err != nil:
+		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
+	}
+	return p, nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// Restore carries a plan out and records it. Files are written under names of
+// their own first where they are single, so that a restore that fails leaves
+// nothing half-written under the destination's name.
+func (r *Runner) Restore(ctx context.Context, p RestorePlan) (catalog.RestoreFinished, error) {
+	fin := catalog.RestoreFinished{
+		Job: p.Job.Name, Run: p.Run, Target: p.Target, To: p.Kind, State: catalog.RunFailed, StartedAt: r.Now().UTC(), By: p.By,
+	}
+	err := r.restore(ctx, p, &fin)
+	fin.FinishedAt = r.Now().UTC()
+	if err != nil {
+		fin.Error = err.Error()
+	} else {
+		fin.State = catalog.RunComplete
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
+	return fin, errors.Join(err, written)
+}
+
+func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.RestoreFinished) error {
+	from, err := r.place(ctx, p.Target)
+	if err != nil {
+		return err
+	}
+	if p.Kind == "postgresql" {
+		return r.restorePostgres(ctx, p, from, fin)
+	}
+	for _, part := range p.Parts {
+		n, err := r.restorePart(ctx, p, part, from)
+		fin.Bytes += n
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from place) (int64, error) {
+	if part.File == "" {
+		s, err := r.Engine.Restore(ctx, from.target.Repo(), part.Snapshot, p.To, restic.RestoreOptions{
+			Verify: true,
+			OnProgress: func(q restic.Progress) {
+				r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: q.BytesDone, Total: q.BytesTotal, Remaining: q.Remaining})
+			},
+		})
+		return s.Bytes, err
+	}
+	path := p.To
+	if p.Kind == "dir" {
+		if err := os.MkdirAll(p.To, 0o700); err != nil {
+			return 0, err
+		}
+		path = filepath.Join(p.To, filepath.Base(part.File))
+	}
+	return r.dumpTo(ctx, p, part, from, path)
+}
+
+// dumpTo writes one stream to a file, beside its name until its digest has been
+// compared with that of the backup.
+func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, from place, path string) (n int64, err error) {
+	if _, err := os.Lstat(path); err == nil && !p.Overwrite {
+		return 0, fault.New(fault.Refused, fmt.Sprintf("restore %q", p.Job.Name), fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return 0, fault.New(fault.Failed, fmt.Sprintf("restore %q", p.Job.Name), err, "choose a folder that exists and can be written")
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
+		}
+	}()
+	sum, n, err := r.stream(ctx, p, part, from, file)
+	if err != nil {
+		return n, err
+	}
+	if part.SHA256 != "" && sum != part.SHA256 {
+		return n, fault.New(fault.Damaged, fmt.Sprintf("restore %q", p.Job.Name), fmt.Errorf("part %q reads back with another digest than it was saved with", part.Name),
+			"restore an older run with --date, or another target with --target")
+	}
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+		return n, err
+	}
+	return n, os.Rename(file.Name(), path)
+}
+
+// restorePostgres loads the dump into a new database of a running server.
+func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, from place, fin *catalog.RestoreFinished) error {
+	id := "restore-" + newID(r.Now())
+	release, err := r.enliven(id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	dir, clean, err := r.scratch(id)
+	if err != nil {
+		return err
+	}
+	files := map[string]string{}
+	staged := p
+	staged.Kind, staged.To = "dir", dir
+	for _, part := range p.Parts {
+		n, err := r.restorePart(ctx, staged, part, from)
+		if err != nil {
+			return errors.Join(err, clean())
+		}
+		fin.Bytes += n
+		files[part.Name] = filepath.Join(dir, filepath.Base(part.File))
+	}
+	r.show(Progress{Job: p.Job.Name, Step: "load into the server"})
+	return errors.Join(sources.RestorePostgres(ctx, p.To, files, p.Overwrite), clean())
+}
+
+// stream writes one stream to w and returns its SHA-256 and length.
+func (r *Runner) stream(ctx context.Context, p RestorePlan, part RestorePart, from place, w io.Writer) (string, int64, error) {
+	sum := sha256.New()
+	counted := &progressWriter{w: io.MultiWriter(w, sum), show: func(n int64) {
+		r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: n, Total: part.Bytes})
+	}}
+	err := r.Engine.Dump(ctx, from.target.Repo(), part.Snapshot, "/"+part.File, counted)
+	return hex.EncodeToString(sum.Sum(nil)), counted.n, err
+}
+
+// A progressWriter counts what passes.
+type progressWriter struct {
+	w    io.Writer
+	n    int64
+	show func(int64)
+}
+
+func (c *progressWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	c.show(c.n)
+	return n, err
+}

@@ -89,7 +89,8 @@ type Site struct {
 	Location *time.Location `toml:"-"`
 }
 
-// Paths says where saoluu keeps its own files. All are absolute.
+// Paths says where saoluu keeps its own files. All are absolute. It may be left
+// out.
 type Paths struct {
 	// Folder of the catalog, the ledger and the keys. Losing it loses history
 	// that only evidence kept elsewhere can prove.
@@ -107,7 +108,7 @@ type Paths struct {
 	Identity string `toml:"identity,omitempty"`
 }
 
-// Engine says which restic to run and when to give up on it.
+// Engine says which restic to run and when to give up on it. It may be left out.
 type Engine struct {
 	// Absolute path of restic, 0.18.0 or newer. When empty: $SAOLUU_RESTIC,
 	// then beside the saoluu program, /usr/lib/saoluu, and PATH.
@@ -148,8 +149,9 @@ type Class struct {
 	Copies int `toml:"copies,omitempty" default:"1" range:"1-16"`
 }
 
-// Keep counts good backups: so many of the newest, and the newest of so many
-// hours, days, weeks, months and years that have one. Not said is 0.
+// Keep says which backups to keep, counting good ones: so many of the newest,
+// and the newest of so many hours, days, weeks, months and years that have one.
+// What is not said is 0; a class without this table keeps all.
 type Keep struct {
 	// The newest backups, whenever they were made.
 	// Example: last = 3
@@ -176,7 +178,8 @@ type Keep struct {
 	Yearly int `toml:"yearly,omitempty" range:"0-10000"`
 }
 
-// Custodian is a person who can open sealed repository keys.
+// Custodian is a person who can open sealed repository keys. Name at least two,
+// so that the loss of one key does not lose the data.
 type Custodian struct {
 	// The person's office, as it should stand in the list of keys.
 	// Example: title = "Trưởng phòng"

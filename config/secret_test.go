@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,11 +138,12 @@ func TestSecretFromAge(t *testing.T) {
 func seal(t *testing.T, to age.Recipient, text string, armored bool) string {
 	t.Helper()
 	var sealed bytes.Buffer
+	var out io.Writer = &sealed
 	lines := armor.NewWriter(&sealed)
-	w, err := age.Encrypt(&sealed, to)
 	if armored {
-		w, err = age.Encrypt(lines, to)
+		out = lines
 	}
+	w, err := age.Encrypt(out, to)
 	if err != nil {
 		t.Fatal(err)
 	}

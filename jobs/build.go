@@ -76,12 +76,12 @@ func (r *Runner) place(ctx context.Context, name string) (place, error) {
 func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
 	repo := restic.Repo{
 		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
-		Gate: restic.NewGate(StatePath(r.Config, "locks"), name, t.Parallel),
+		Gate: r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
 	}
 	if t.Password == "" {
 		return repo, nil
 	}
-	path, err := r.Keys.Path(t.Password, r.secrets())
+	path, err := r.Shared.secretPath(t.Password, r.secrets())
 	repo.PasswordFile = path
 	return repo, err
 }

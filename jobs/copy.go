@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"saoluu/catalog"
 	"saoluu/internal/fault"
+	"saoluu/restic"
 	"saoluu/sources"
 )
 
@@ -49,16 +51,21 @@ func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, fro
 	if err := to.target.Ready(ctx); err != nil {
 		return fail(err)
 	}
-	r.show(Progress{Job: job, Step: fmt.Sprintf("copy to %q", to.name)})
+	step := fmt.Sprintf("copy to %q", to.name)
+	made, err := r.Engine.Copy(ctx, from.target.Repo(), to.target.Repo(), restic.CopyRequest{
+		IDs: slices.Sorted(maps.Values(have.Snapshots)),
+		OnProgress: func(p restic.Progress) {
+			r.show(Progress{Job: job, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+		},
+	})
+	if err != nil {
+		return fail(err)
+	}
 	for part, id := range have.Snapshots {
-		made, err := r.Engine.Copy(ctx, from.target.Repo(), to.target.Repo(), id)
-		if err != nil {
+		if err := present(ctx, to, made[id]); err != nil {
 			return fail(err)
 		}
-		if err := present(ctx, to, made); err != nil {
-			return fail(err)
-		}
-		copied.Snapshots[part] = made
+		copied.Snapshots[part] = made[id]
 	}
 	copied.State = catalog.RunComplete
 	return copied, nil

@@ -30,7 +30,7 @@ type Runner struct {
 	Config  *config.Config
 	Catalog *catalog.Catalog
 	Engine  *restic.Engine
-	Keys    *Keyring         // secrets handed to children
+	Shared  *Shared          // the same for all runners of the process
 	Version string           // of this program
 	Host    string           // name of this machine, for evidence
 	Now     func() time.Time // wall clock

@@ -132,7 +132,7 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from place) (int64, error) {
 	if part.File == "" {
 		s, err := r.Engine.Restore(ctx, from.target.Repo(), part.Snapshot, p.To, restic.RestoreOptions{
-			Verify: true,
+			Overwrite: p.Overwrite,
 			OnProgress: func(q restic.Progress) {
 				r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: q.BytesDone, Total: q.BytesTotal, Remaining: q.Remaining})
 			},
@@ -211,7 +211,7 @@ func (r *Runner) stream(ctx context.Context, p RestorePlan, part RestorePart, fr
 	counted := &progressWriter{w: io.MultiWriter(w, sum), show: func(n int64) {
 		r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: n, Total: part.Bytes})
 	}}
-	err := r.Engine.Dump(ctx, from.target.Repo(), part.Snapshot, "/"+part.File, counted)
+	_, err := r.Engine.Dump(ctx, from.target.Repo(), part.Snapshot, "/"+part.File, counted, restic.DumpOptions{})
 	return hex.EncodeToString(sum.Sum(nil)), counted.n, err
 }
 

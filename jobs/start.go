@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/gofrs/flock"
 
@@ -45,12 +44,12 @@ func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 
 // interruptions returns the ends of runs and tests whose process is gone.
 func (r *Runner) interruptions(ctx context.Context) ([]catalog.Event, error) {
-	open, err := r.Catalog.Unfinished(ctx)
+	runs, tests, err := r.Catalog.Unfinished(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var events []catalog.Event
-	for _, s := range open.Runs {
+	for _, s := range runs {
 		busy, err := r.alive(s.Run)
 		if err != nil {
 			return nil, err
@@ -59,7 +58,7 @@ func (r *Runner) interruptions(ctx context.Context) ([]catalog.Event, error) {
 			events = append(events, r.interruptedRun(s))
 		}
 	}
-	for _, s := range open.Tests {
+	for _, s := range tests {
 		busy, err := r.alive(s.Test)
 		if err != nil {
 			return nil, err
@@ -106,8 +105,9 @@ func (r *Runner) clearLocks(ctx context.Context) error {
 		if err != nil {
 			continue // a target that is away is told by its jobs; its locks go stale by themselves
 		}
-		if err := r.Engine.Unlock(ctx, p.target.Repo()); err != nil {
-			problems = append(problems, fmt.Errorf("unlock %q: %w", name, err))
+		removed, err := r.Engine.Unlock(ctx, p.target.Repo())
+		if err != nil || removed == 0 {
+			problems = append(problems, err)
 			continue
 		}
 		_, err = r.Catalog.Append(ctx, catalog.LockRemoved{Target: name, Why: "a run was interrupted and its process is gone"})

@@ -122,14 +122,20 @@ func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinis
 	}
 	check.N, check.Of = last.N%rereadOf+1, rereadOf
 	r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", check.N, check.Of)})
-	err = r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: check.N, Of: check.Of})
-	switch {
-	case err == nil && len(check.Missing) == 0:
-		check.State = catalog.RunComplete
-	case err == nil, fault.KindOf(err) == fault.Damaged:
+	report, err := r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: check.N, Of: check.Of})
+	if err != nil {
+		return err
+	}
+	check.State = catalog.RunComplete
+	if len(check.Missing) > 0 || !report.Sound() {
 		check.State = catalog.RunFailed
 	}
-	return err
+	if report.Sound() {
+		return nil
+	}
+	return fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name),
+		fmt.Errorf("re-read group %d of %d: %d error(s), %d damaged pack(s)", check.N, check.Of, report.Errors, len(report.BrokenPacks)),
+		"test the newest runs on the other targets, and find out what damaged this storage")
 }
 
 // Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	now := clockNow()
 	m := newMeter(os.Stderr, now)
 	return &site{meter: m, Runner: &jobs.Runner{
-		Config: c, Catalog: cat, Engine: engine, Keys: &jobs.Keyring{}, Version: version, Host: host, Now: now,
+		Config: c, Catalog: cat, Engine: engine, Shared: &jobs.Shared{}, Version: version, Host: host, Now: now,
 		Log: consoleLog(), Show: m.show, Clock: newClock(),
 	}}, nil
 }
@@ -105,8 +104,8 @@ func newClock() *jobs.Clock {
 	return c
 }
 
-// findEngine looks for restic: as configured, in $SAOLUU_RESTIC, beside this
-// program, where the package puts it, on PATH.
+// findEngine looks for restic: as configured, in $SAOLUU_RESTIC, then in the
+// usual places.
 func findEngine(ctx context.Context, c *config.Config) (*restic.Engine, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -130,11 +129,7 @@ func engineOptions(c *config.Config) restic.FindOptions {
 		o.Path = os.Getenv("SAOLUU_RESTIC")
 	}
 	if self, err := os.Executable(); err == nil {
-		o.Candidates = append(o.Candidates, filepath.Join(filepath.Dir(self), "restic"))
-	}
-	o.Candidates = append(o.Candidates, "/usr/lib/saoluu/restic")
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		o.Candidates = append(o.Candidates, filepath.Join(dir, "restic"))
+		o.Candidates = restic.Candidates(self)
 	}
 	return o
 }

@@ -415,11 +415,12 @@ type Check struct {
 	// Example: newer_than = "48h"
 	NewerThan *calendar.Duration `toml:"newer_than,omitempty"`
 
-	// The query returns no row; with sql.
+	// The query returns no row, or a first value that is null, zero or empty;
+	// with sql.
 	// Example: expected_empty = true
 	ExpectedEmpty bool `toml:"expected_empty,omitempty"`
 
-	// Path that must be there, for files sources.
+	// Absolute path that must be there, in the paths of a files source.
 	// Example: exists = "/etc/fstab"
 	Exists string `toml:"exists,omitempty"`
 
@@ -433,7 +434,7 @@ type Check struct {
 
 // PathHash names a file and its SHA-256.
 type PathHash struct {
-	// The file's path in the backup.
+	// The file's absolute path, in the paths of the source.
 	// Example: path = "/etc/machine-id"
 	Path string `toml:"path" need:"true"`
 

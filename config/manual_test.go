@@ -335,4 +335,3 @@ func describeValue(p *jsonschema.Schema, sf reflect.StructField, e entry) {
 		}
 	}
 }
-

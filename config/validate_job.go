@@ -207,7 +207,7 @@ func (c checker) restoreTest(j *Job, n *node) {
 	}
 	if checks := tn.inner("checks"); checks != nil {
 		for i, check := range checks.nodes {
-			c.assertion(&t.Checks[i], check, kind)
+			c.assertion(&t.Checks[i], check, kind, j.Source.Paths)
 		}
 	}
 }
@@ -230,7 +230,7 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
-func (c checker) assertion(k *Check, n *node, kind string) {
+func (c checker) assertion(k *Check, n *node, kind string, paths []string) {
 	subjects := n.written("sql", "exists", "sha256", "min_files")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
@@ -252,14 +252,29 @@ func (c checker) assertion(k *Check, n *node, kind string) {
 	case len(compared) > 0:
 		c.tell(n, compared[0], fmt.Sprintf("%q goes with sql, not with %s", compared[0], subject), "remove it")
 	}
-	if n.good("exists") && strings.TrimSpace(k.Exists) == "" {
-		c.tell(n, "exists", "the path is empty", "write the path that must be there")
+	if kind == "files" {
+		c.files(k, n, paths)
 	}
-	if hash := n.inner("sha256"); hash.good("hex") {
-		if sum, err := hex.DecodeString(k.SHA256.Hex); err != nil || len(sum) != 32 {
-			c.tell(hash, "hex", "not a SHA-256: 64 hexadecimal digits", "write what sha256sum prints")
+}
+
+// files checks what a files source is asked for. A file that no backup contains
+// would fail every test.
+func (c checker) files(k *Check, n *node, paths []string) {
+	saved := func(n *node, key, path string) {
+		c.absolute(n, key, path)
+		if n.good(key) && isCleanPath(path) && !slices.ContainsFunc(paths, func(p string) bool { return inside(path, p) }) {
+			c.tell(n, key, fmt.Sprintf("%q is not in the paths of the source", path), "write a path that is backed up")
 		}
-		k.SHA256.Hex = strings.ToLower(k.SHA256.Hex)
+	}
+	saved(n, "exists", k.Exists)
+	hash := n.inner("sha256")
+	if hash == nil {
+		return
+	}
+	saved(hash, "path", k.SHA256.Path)
+	k.SHA256.Hex = strings.ToLower(k.SHA256.Hex)
+	if sum, err := hex.DecodeString(k.SHA256.Hex); hash.good("hex") && (err != nil || len(sum) != 32) {
+		c.tell(hash, "hex", "not a SHA-256: 64 hexadecimal digits", "write what sha256sum prints")
 	}
 }
 

@@ -248,13 +248,22 @@ func (d *Daemon) backup(ctx context.Context, r *Runner, w work, t Trigger) (open
 
 // attempts counts the runs that were made for a slot.
 func (d *Daemon) attempts(ctx context.Context, r *Runner, w work) int {
-	n, err := r.Catalog.Attempts(ctx, w.slot)
-	if err != nil {
-		d.report("count attempts", err)
-		return 1
+	n := 0
+	for run, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: w.slot.Job, Newest: true, Limit: maxAttempts}) {
+		if err != nil {
+			d.report("count attempts", err)
+			return max(n, 1)
+		}
+		if run.Due != nil && run.Due.Equal(w.slot.Due) {
+			n++
+		}
 	}
 	return n
 }
+
+// maxAttempts is more than a slot can have: ten retries by configuration, and
+// those that were cut off.
+const maxAttempts = 10 + 1 + maxInterrupted
 
 // reload takes a changed configuration, or keeps the last good one and says so.
 func (d *Daemon) reload(ctx context.Context) {

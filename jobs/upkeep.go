@@ -116,11 +116,11 @@ func missing(check *catalog.CheckFinished) error {
 // reread reads the group of packs whose turn it is. The turn follows from the
 // groups read before, so no group is ever left out.
 func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinished) error {
-	last, err := r.Catalog.LastCheck(ctx, to.name)
+	before, err := r.Catalog.Checks(ctx, to.name, r.Now())
 	if err != nil {
 		return err
 	}
-	check.N, check.Of = last.N%rereadOf+1, rereadOf
+	check.N, check.Of = nextGroup(before), rereadOf
 	r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", check.N, check.Of)})
 	report, err := r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: check.N, Of: check.Of})
 	if err != nil {
@@ -136,6 +136,16 @@ func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinis
 	return fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name),
 		fmt.Errorf("re-read group %d of %d: %d error(s), %d damaged pack(s)", check.N, check.Of, report.Errors, len(report.BrokenPacks)),
 		"test the newest runs on the other targets, and find out what damaged this storage")
+}
+
+// nextGroup returns the group after the last one that was really read.
+func nextGroup(before []catalog.Check) int {
+	for i := len(before) - 1; i >= 0; i-- {
+		if c := before[i]; c.State == catalog.RunComplete && c.Of == rereadOf {
+			return c.N%rereadOf + 1
+		}
+	}
+	return 1
 }
 
 // Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot

@@ -79,7 +79,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		initCommand(app), daemonCommand(app), backupCommand(app), testCommand(app), restoreCommand(app),
 		upkeepCommand(app), statusCommand(app), catalogCommand(app), reportCommand(app), ledgerCommand(app),
-		evidenceCommand(), configCommand(app), packsCommand(), doctorCommand(app), docsCommand(root),
+		evidenceCommand(app), configCommand(app), packsCommand(), doctorCommand(app), docsCommand(root),
 	)
 	for _, c := range root.Commands() {
 		usageErrors(c)

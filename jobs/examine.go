@@ -1,0 +1,72 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+	"saoluu/sources"
+)
+
+// Examined is one thing looked at before a night; Err is nil when it is good.
+type Examined struct {
+	What string
+	Err  error
+}
+
+// Examine looks at every target and job as a run would find them, and changes
+// nothing: targets are opened with their keys, sources located, the programs of
+// restore tests looked for.
+func (r *Runner) Examine(ctx context.Context) []Examined {
+	var all []Examined
+	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
+		all = append(all, Examined{fmt.Sprintf("target %q", name), r.examineTarget(ctx, name)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Config.Jobs)) {
+		job := r.Config.Jobs[name]
+		source, err := r.source(job)
+		if err == nil {
+			if locator, ok := source.(sources.Locator); ok {
+				_, err = locator.Locations(ctx)
+			}
+		}
+		all = append(all, Examined{fmt.Sprintf("job %q: source", name), err})
+		if job.Source.Type == "postgres" {
+			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})
+		}
+	}
+	return all
+}
+
+func (r *Runner) examineTarget(ctx context.Context, name string) error {
+	p, err := r.place(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := p.target.Ready(ctx); err != nil {
+		return err
+	}
+	_, err = r.repositoryID(ctx, p)
+	return err
+}
+
+// throwawayServer looks for the server programs a restore test of PostgreSQL
+// needs. Which major version it will be is known from the backup alone.
+func throwawayServer(bin string) error {
+	dirs := []string{bin}
+	if bin == "" {
+		found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+		if err != nil {
+			return err
+		}
+		dirs = found
+	}
+	if _, err := command.LookPath("initdb", dirs...); err != nil {
+		return fault.New(fault.Unknown, "restore tests", err, "install the package postgresql")
+	}
+	return nil
+}

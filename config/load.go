@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"saoluu/internal/calendar"
 	"saoluu/internal/fault"
@@ -18,7 +19,7 @@ const DefaultFile = "/etc/saoluu/saoluu.toml"
 // Options say what to load.
 type Options struct {
 	// File is the main file; the conf.d/*.toml beside it are read after it, in
-	// the order of their names. Empty means DefaultFile.
+	// the order of their names, hidden files left out. Empty means DefaultFile.
 	File string
 
 	// Packs are the rule packs that exist. Empty means that the names in
@@ -26,11 +27,10 @@ type Options struct {
 	Packs []string
 }
 
-// Load reads a configuration. When it cannot be used the error is a fault of
-// Kind Usage; if that is because of its content, Problems is in its chain and
-// holds every problem, except that of a file that is not TOML only the part
-// before that place is looked at, and nothing is said about missing keys and
-// references then.
+// Load reads a configuration. The error is a fault of Kind Usage. When the
+// content is at fault, Problems is in its chain and holds every problem. Of a
+// file that is not TOML only the part before that place is looked at, and then
+// nothing is said about missing keys and references.
 func Load(o Options) (*Config, error) {
 	if o.File == "" {
 		o.File = DefaultFile
@@ -69,7 +69,7 @@ func readSources(file string) ([]source, error) {
 		return nil, fault.New(fault.Usage, "configuration", err, "let the user that runs saoluu read the folder "+dir)
 	}
 	for _, e := range entries { // sorted by name
-		if filepath.Ext(e.Name()) == ".toml" {
+		if filepath.Ext(e.Name()) == ".toml" && !strings.HasPrefix(e.Name(), ".") { // editors leave .#x.toml
 			names = append(names, filepath.Join(dir, e.Name()))
 		}
 	}

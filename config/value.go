@@ -221,7 +221,7 @@ func (d *decoder) word(text []byte) string {
 		return s
 	}
 	s := string(text)
-	if len(s) <= 64 {
+	if len(s) <= 24 { // longer ones are mostly titles, each its own
 		d.words[s] = s
 	}
 	return s

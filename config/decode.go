@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -31,35 +30,6 @@ type decoder struct {
 type parsedKey struct {
 	kind reflect.Type
 	text string
-}
-
-// How a table came to be. TOML lets only some be added to later.
-type origin int
-
-const (
-	implied origin = iota // by the header of a table inside it
-	headed                // by a header of its own
-	dotted                // by a dotted key
-	inline                // as { … }
-)
-
-// A node is a table that was met, and remembers where its keys stood.
-type node struct {
-	parent *node
-	name   string
-	shape  shape // table, namedTable or tableList
-	layout *layout
-	value  reflect.Value // the struct; the map or slice of a namedTable or tableList
-	at     place         // where its name stands
-	origin origin
-	from   *node   // with dotted: the table in which the dotted keys stand
-	file   int32   // in which origin holds
-	toldIn int32   // the other file for which it was reported as defined twice
-	keys   []place // of layout.fields; meaningful where seen says so
-	seen   uint64  // bit i: field i was met
-	bad    uint64  // bit i: its value could not be used
-	nodes  []*node // the tables in it, in the order they were met
-	index  map[string]*node
 }
 
 func newDecoder(sources []source) *decoder {
@@ -171,15 +141,6 @@ func (d *decoder) nextElement(n *node, made bool, key *unstable.Node) *node {
 	}
 	n.origin, n.file = headed, d.file
 	return d.addElement(n, d.placeOf(key))
-}
-
-// stated is the origin as far as a file is concerned: tables of fixed name are
-// merged over files, each of which may define them.
-func (n *node) stated(file int32) origin {
-	if n.file != file {
-		return implied
-	}
-	return n.origin
 }
 
 // child finds or makes the table of a key inside n. It returns nil, after
@@ -387,18 +348,4 @@ func (d *decoder) publish() *Config {
 		}
 	}
 	return d.root.value.Addr().Interface().(*Config)
-}
-
-// String returns the table's header as one would write it.
-func (n *node) String() string {
-	var parts []string
-	for ; n.parent != nil; n = n.parent {
-		part := n.name
-		if strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "" || part == "" {
-			part = strconv.Quote(part)
-		}
-		parts = append(parts, part)
-	}
-	slices.Reverse(parts)
-	return "[" + strings.Join(parts, ".") + "]"
 }

@@ -23,17 +23,25 @@ type entry struct {
 	example string // a line of TOML; "" for tables
 }
 
-// A manual holds the comments of config.go: of types by their name, of fields by
+// A manual holds the comments of config.go and job.go: of types by their name, of fields by
 // "Type.Field".
 type manual map[string]entry
 
 func readManual(t *testing.T) manual {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := manual{}
+	for _, name := range []string{"config.go", "job.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.add(file)
+	}
+	return m
+}
+
+// add takes the comments of one file.
+func (m manual) add(file *ast.File) {
 	for _, decl := range file.Decls {
 		general, ok := decl.(*ast.GenDecl)
 		if !ok {
@@ -52,7 +60,6 @@ func readManual(t *testing.T) manual {
 			}
 		}
 	}
-	return m
 }
 
 // entryOf takes the line "Example: …" out of a comment.
@@ -166,7 +173,7 @@ func describeType(sf reflect.StructField) string {
 	}
 }
 
-const manualIntro = `<!-- Made from the comments in config/config.go by "go test ./config -update". -->
+const manualIntro = `<!-- Made from the comments in the config package by "go test ./config -update". -->
 
 # Configuration reference
 

@@ -39,39 +39,6 @@ func (c checker) check() {
 	}
 }
 
-// inner returns the table of a key in n, or nil.
-func (n *node) inner(key string) *node {
-	if n == nil {
-		return nil
-	}
-	for _, next := range n.nodes {
-		if next.name == key {
-			return next
-		}
-	}
-	return nil
-}
-
-// good reports whether a key was given a value that could be used.
-func (n *node) good(key string) bool {
-	if n == nil {
-		return false
-	}
-	i := n.layout.lookup([]byte(key))
-	return n.seen&(1<<i) != 0 && n.bad&(1<<i) == 0
-}
-
-// place returns where a key stands, or else where its table begins.
-func (n *node) place(key string) place {
-	if n == nil {
-		return place{}
-	}
-	if i := n.layout.lookup([]byte(key)); i >= 0 && n.seen&(1<<i) != 0 {
-		return n.keys[i]
-	}
-	return n.at
-}
-
 // tell reports a problem of a key of n.
 func (c checker) tell(n *node, key, text, hint string) { c.problem(n.place(key), text, hint) }
 

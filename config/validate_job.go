@@ -296,14 +296,3 @@ func (c checker) comparison(k *Check, n *node, compared []string) {
 		c.tell(n, "expected_empty", "expected_empty = false asserts nothing", "write true, or use min")
 	}
 }
-
-// written lists those of the keys that stand in n.
-func (n *node) written(keys ...string) []string {
-	var there []string
-	for _, key := range keys {
-		if n.seen&(1<<n.layout.lookup([]byte(key))) != 0 {
-			there = append(there, key)
-		}
-	}
-	return there
-}

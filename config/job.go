@@ -1,0 +1,222 @@
+package config
+
+import "saoluu/internal/calendar"
+
+// Job is one thing to protect, and a row of the inventory.
+type Job struct {
+	// Name is the key under [jobs].
+	Name string `toml:"-"`
+
+	// What it is, for people. The default is the job's name.
+	// Example: title = "CSDL quản lý văn bản"
+	Title string `toml:"title,omitempty"`
+
+	// The information system it belongs to.
+	// Example: system = "Quản lý văn bản và điều hành"
+	System string `toml:"system,omitempty"`
+
+	// What kind of data it is.
+	// Example: category = "database"
+	Category string `toml:"category" need:"true" enum:"config|os-image|database|business-data|logs|software"`
+
+	// How much it matters: high (rất quan trọng), normal (quan trọng) or low
+	// (thường). The clauses' "important data" are high and normal.
+	// Example: importance = "high"
+	Importance string `toml:"importance" need:"true" enum:"high|normal|low"`
+
+	// The state secrecy level of the data. It must be said, so that nobody
+	// forgets to think of it.
+	// Example: secrecy = "none"
+	Secrecy string `toml:"secrecy" need:"true" enum:"none|mat|toi_mat|tuyet_mat"`
+
+	// The agency's own handling label.
+	// Example: label = "noi-bo"
+	Label string `toml:"label,omitempty"`
+
+	// The unit or person who answers for the data.
+	// Example: owner = "Văn phòng Sở"
+	Owner string `toml:"owner,omitempty"`
+
+	// The day the data came into service; duties begin no earlier.
+	// Example: in_service = "2024-09-25"
+	InService string `toml:"in_service,omitempty"`
+
+	// The retention class, by name.
+	// Example: class = "nghiep-vu"
+	Class string `toml:"class" need:"true"`
+
+	// When to back up, by the clock of the site: "hourly at :15", "every 15m",
+	// "daily at 01:00", "weekly on mon,thu at 02:00", "monthly on 31 at 02:00"
+	// (the last day of shorter months), "quarterly on 1 at 03:00",
+	// "half-yearly on 1 at 03:00", "yearly on 12-31 at 03:00", or five cron
+	// fields.
+	// Example: schedule = "daily at 01:00"
+	Schedule calendar.Schedule `toml:"schedule" need:"true"`
+
+	// The targets by name, the preferred one first. The source is read once,
+	// into the first that is ready; the others get copies from there.
+	// Example: targets = ["nas", "usb"]
+	Targets []string `toml:"targets" need:"true"`
+
+	// Recovery point objective: how much work may be lost, as an age.
+	// Example: rpo = "24h"
+	RPO calendar.Duration `toml:"rpo,omitempty"`
+
+	// Recovery time objective: how long a restore may take.
+	// Example: rto = "4h"
+	RTO calendar.Duration `toml:"rto,omitempty"`
+
+	// How often a failed run is tried again before its slot counts as failed.
+	// Example: retries = 2
+	Retries int `toml:"retries" default:"2" range:"0-10"`
+
+	// How the data are read.
+	Source Source `toml:"source" need:"true"`
+
+	// How it is proved that the backups restore. Optional.
+	Test RestoreTest `toml:"restore_test,omitempty"`
+}
+
+// Source says how the data are read. Its keys depend on type: files is folders
+// and files, sqlite one SQLite database, postgres one PostgreSQL database with
+// the roles and settings of its server.
+type Source struct {
+	// How the data are read.
+	// Example: type = "postgres"
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres"`
+
+	// Absolute paths of folders and files.
+	// Example: paths = ["/etc", "/srv/ho-so"]
+	Paths []string `toml:"paths,omitempty" need:"true" of:"files"`
+
+	// Patterns of what to leave out, as restic's --exclude takes them.
+	// Example: exclude = ["*.tmp", "/srv/ho-so/cache"]
+	Exclude []string `toml:"exclude,omitempty" of:"files"`
+
+	// Whether to stay on the file systems of paths.
+	// Example: one_file_system = true
+	OneFileSystem bool `toml:"one_file_system,omitempty" of:"files" default:"false"`
+
+	// How many facts are taken for the comparison after a restore. Files:
+	// "sampled" (the default) or "full" hashes. Databases: "full" (the default)
+	// or only "counts" of rows.
+	// Example: facts = "full"
+	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`
+
+	// Absolute path of the database file.
+	// Example: path = "/srv/app/app.db"
+	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`
+
+	// Folder of the server's socket, or its host name or address.
+	// Example: host = "/var/run/postgresql"
+	Host string `toml:"host,omitempty" of:"postgres" default:"/var/run/postgresql"`
+
+	// The server's port; it is part of the socket's name too.
+	// Example: port = 5432
+	Port int `toml:"port,omitempty" of:"postgres" default:"5432" range:"1-65535"`
+
+	// The role that reads the database; it needs pg_read_all_data.
+	// Example: user = "saoluu"
+	User string `toml:"user,omitempty" need:"true" of:"postgres"`
+
+	// The role's password, as a reference. Not needed for peer
+	// authentication on a socket.
+	// Example: password = "credential:qlvb-db"
+	Password Secret `toml:"password,omitempty" of:"postgres"`
+
+	// The name of the database.
+	// Example: database = "qlvb"
+	Database string `toml:"database,omitempty" need:"true" of:"postgres"`
+
+	// How the connection is protected; not on a socket. The default is
+	// verify-full, and prefer on the machine itself.
+	// Example: sslmode = "verify-full"
+	SSLMode string `toml:"sslmode,omitempty" of:"postgres" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
+
+	// Absolute path of the folder with pg_dump and pg_dumpall. The default
+	// finds the server's own major version.
+	// Example: bin = "/usr/lib/postgresql/15/bin"
+	Bin string `toml:"bin,omitempty" of:"postgres"`
+}
+
+// RestoreTest says how it is proved that a job's backups restore. The facts
+// taken at the backup are always compared; checks come on top.
+type RestoreTest struct {
+	// When to test, in the forms of the job's schedule. The default follows
+	// importance: high "quarterly on 5 at 03:00", normal "half-yearly on 5 at
+	// 03:00", low "yearly on 01-05 at 03:00".
+	// Example: schedule = "monthly on 5 at 03:00"
+	Schedule calendar.Schedule `toml:"schedule,omitempty"`
+
+	// The target to restore from, one of the job's. The default takes turns.
+	// Example: target = "nas"
+	Target string `toml:"target,omitempty"`
+
+	// Whether to restore only a sample; a full test is still due once a year.
+	// Example: sample = true
+	Sample bool `toml:"sample,omitempty" default:"false"`
+
+	// Assertions on the restored data.
+	Checks []Check `toml:"checks,omitempty"`
+
+	// Absolute path of the folder with the programs of the throwaway server,
+	// for a postgres source. The default finds the server's major version.
+	// Example: bin = "/usr/lib/postgresql/15/bin"
+	Bin string `toml:"bin,omitempty"`
+}
+
+// Check is one assertion on restored data. Exactly one of sql, exists, sha256
+// and min_files is set. With sql goes what its first value must be: min, max or
+// both; or one of equals, newer_than and expected_empty.
+type Check struct {
+	// What the assertion is called in evidence. The default is its text.
+	// Example: name = "documents are there"
+	Name string `toml:"name,omitempty"`
+
+	// A query with one value, for sqlite and postgres sources.
+	// Example: sql = "SELECT count(*) FROM van_ban"
+	SQL string `toml:"sql,omitempty"`
+
+	// The least value; with sql.
+	// Example: min = 1
+	Min *float64 `toml:"min,omitempty"`
+
+	// The greatest value; with sql.
+	// Example: max = 1000000
+	Max *float64 `toml:"max,omitempty"`
+
+	// The only value, compared as text; with sql.
+	// Example: equals = "utf8"
+	Equals *string `toml:"equals,omitempty" scalar:"true"`
+
+	// The value is a time, and at the backup it was at most so old; with sql.
+	// Example: newer_than = "48h"
+	NewerThan *calendar.Duration `toml:"newer_than,omitempty"`
+
+	// The query returns no row, or a first value that is null, zero or empty;
+	// with sql.
+	// Example: expected_empty = true
+	ExpectedEmpty bool `toml:"expected_empty,omitempty"`
+
+	// Absolute path that must be there, in the paths of a files source.
+	// Example: exists = "/etc/fstab"
+	Exists string `toml:"exists,omitempty"`
+
+	// File that must have this content, for files sources.
+	SHA256 *PathHash `toml:"sha256,omitempty"`
+
+	// The least number of regular files, for files sources.
+	// Example: min_files = 100
+	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
+}
+
+// PathHash names a file and its SHA-256.
+type PathHash struct {
+	// The file's absolute path, in the paths of the source.
+	// Example: path = "/etc/machine-id"
+	Path string `toml:"path" need:"true"`
+
+	// The SHA-256 of its content, 64 hexadecimal digits.
+	// Example: hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	Hex string `toml:"hex" need:"true"`
+}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"saoluu/evidence"
@@ -12,6 +13,10 @@ import (
 // a time.
 const replayBatch = 512
 
+// rebuildCache is how many KiB of pages the writer may keep meanwhile. Rows go
+// to as many places as there are jobs; below this they are written many times.
+const rebuildCache = 128 << 10
+
 // Rebuild makes the derived tables anew from the ledger, in one transaction:
 // until it ends, and if it fails, the old tables stay. progress, which may be
 // nil, is told how many entries are done of how many.
@@ -19,6 +24,9 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64))
 	const op = "rebuild the catalog"
 	err := c.transact(ctx, func(w *writer) error {
 		if err := dropDerived(ctx, w); err != nil {
+			return err
+		}
+		if err := w.run(ctx, fmt.Sprintf(`PRAGMA cache_size=-%d`, rebuildCache)); err != nil {
 			return err
 		}
 		p := newProjection(w)
@@ -36,8 +44,8 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writer != nil {
-		// A large rebuild leaves a log as large; give the space back.
-		err = c.writer.exec(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+		// A large rebuild leaves a log and a cache as large; give both back.
+		err = errors.Join(c.writer.run(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`), c.dropWriter())
 	}
 	return classify(op, err)
 }

@@ -55,15 +55,14 @@ type Request struct {
 	Facts  []sources.Fact
 
 	ConsistentAt time.Time     // the instant the data stand for
-	Newest       bool          // the copy should be the job's newest
-	MaxAge       time.Duration // how old the newest may be; 0: not asserted
+	MaxAge       time.Duration // how old the data may be, for a copy that should be the newest; 0: not asserted
 	RTO          time.Duration // how long a restore may take; 0: not asserted
 	Checks       []Check
-	Sample       bool   // of trees restore only the files that have facts
-	Seed         string // chooses what the negative control damages
-	Control      bool   // damage the restored data afterwards and look again
-	Bin          string // folder of the throwaway server's programs; empty: the system's
-	Location     *time.Location
+	Sample       bool           // of trees restore only the files that have facts
+	Seed         string         // chooses what the negative control damages
+	Control      bool           // damage the restored data afterwards and look again
+	Bin          string         // folder of the throwaway server's programs; empty: the system's
+	Location     *time.Location // of times without a zone that checks find; nil: UTC
 	OnProgress   func(done, total int64, remaining time.Duration)
 }
 

@@ -1,0 +1,159 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"saoluu/sources"
+)
+
+// The assertions that do not take part in the verdict.
+const (
+	nameRTO  = "rto"  // a warning: the data are good, the way back is slow
+	nameData = "data" // said when there is nothing to prove anything by
+)
+
+// detailLimit bounds what the operator is shown of one kind of difference.
+const detailLimit = 20
+
+func (x *examination) detail(format string, args ...any) {
+	x.result.Detail = append(x.result.Detail, fmt.Sprintf(format, args...))
+}
+
+func (x *examination) assert(a Assertion) { x.result.Assertions = append(x.result.Assertions, a) }
+
+// fail adds what was looked at and found broken.
+func (x *examination) fail(f finding) {
+	x.assert(Assertion{Name: f.name, Expected: f.expected, Actual: f.actual})
+	if f.cause != nil {
+		x.detail("%s: %v", f.name, f.cause)
+	}
+}
+
+// verdict judges the assertions. Without proof there is no pass.
+func (x *examination) verdict() string {
+	for _, a := range x.result.Assertions {
+		if !a.OK && a.Name != nameRTO && a.Name != nameData {
+			return Failed
+		}
+	}
+	if !x.proof {
+		x.result.Level = LevelRestored
+		return NotConfigured
+	}
+	return Passed
+}
+
+// compare holds the facts of the source against the restored data.
+func (x *examination) compare(ctx context.Context) error {
+	if len(x.request.Facts) == 0 {
+		return nil
+	}
+	got, err := x.subject.facts(ctx, x.request.Facts)
+	if err != nil {
+		return err
+	}
+	tallies := sources.Compare(x.request.Facts, got)
+	for _, tally := range tallies {
+		x.assert(tallied(tally, x.request.Facts, got))
+		x.explain(tally)
+	}
+	x.weigh(x.request.Facts, tallies)
+	return nil
+}
+
+// tallied makes one assertion of all facts of a kind, so that none is named.
+func tallied(t sources.Tally, want, got []sources.Fact) Assertion {
+	a := Assertion{Name: "facts: " + t.Kind, Expected: count(t.Of, t.Of), Actual: count(t.Held, t.Of), OK: t.Held == t.Of}
+	if t.Kind == sources.FactFiles && t.Of == 1 {
+		a.Expected, a.Actual = "at least "+valueOf(want, t.Kind), valueOf(got, t.Kind)
+	}
+	return a
+}
+
+func valueOf(facts []sources.Fact, kind string) string {
+	i := slices.IndexFunc(facts, func(f sources.Fact) bool { return f.Kind == kind })
+	if i < 0 {
+		return "none"
+	}
+	return facts[i].Value
+}
+
+func (x *examination) explain(t sources.Tally) {
+	for i, d := range t.Broken {
+		if i == detailLimit {
+			x.detail("%s: and %d more", t.Kind, len(t.Broken)-i)
+			return
+		}
+		found := fmt.Sprintf("found %q", d.Found)
+		if d.Missing {
+			found = "not there"
+		}
+		x.detail("%s of %q in part %q: expected %q, %s", t.Kind, d.Fact.Of, d.Fact.Part, d.Fact.Value, found)
+	}
+}
+
+// weigh decides whether the facts prove anything. Only what speaks of content
+// does: a file's digest, a table with rows. That an empty database has no rows
+// and a right schema is true and proves nothing.
+func (x *examination) weigh(want []sources.Fact, tallies []sources.Tally) {
+	x.result.Level = LevelAsserted
+	broken := map[sources.Fact]bool{}
+	for _, t := range tallies {
+		for _, d := range t.Broken {
+			broken[d.Fact] = true
+		}
+	}
+	tables, rows := 0, 0
+	for _, f := range want {
+		switch {
+		case f.Kind == sources.FactRows:
+			tables++
+			if f.Value != "0" {
+				rows++
+				x.proof = x.proof || !broken[f]
+			}
+		case f.Kind == sources.FactSHA256:
+			x.proof = x.proof || !broken[f]
+		}
+	}
+	x.empty = tables > 0 && rows == 0
+}
+
+// times asserts the age of the data and how long the restore took.
+func (x *examination) times() {
+	r := x.request
+	if r.MaxAge > 0 {
+		age := x.tester.Now().Sub(r.ConsistentAt)
+		a := Assertion{Name: "freshness", Expected: "at most " + span(r.MaxAge) + " old", Actual: span(age) + " old", OK: age <= r.MaxAge}
+		// A few minutes are what two clocks may differ by.
+		if r.ConsistentAt.IsZero() || age < -5*time.Minute {
+			a.OK, a.Actual = false, "of an instant that is not known or lies in the future"
+		}
+		x.assert(a)
+	}
+	if r.RTO > 0 {
+		took := x.result.RestoreTime
+		x.assert(Assertion{Name: nameRTO, Expected: "at most " + span(r.RTO), Actual: span(took), OK: took <= r.RTO})
+	}
+	if !x.proof {
+		a := Assertion{Name: nameData, Expected: "something to assert", Actual: "no facts and no checks"}
+		if x.empty {
+			a.Expected, a.Actual = "at least 1 row", "0 rows"
+		}
+		x.assert(a)
+	}
+}
+
+// span shows a duration in whole units.
+func span(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

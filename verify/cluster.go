@@ -1,0 +1,273 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+const (
+	// startLimit bounds initdb and the start of the server: together they take
+	// one to two seconds on an idle machine.
+	startLimit = 3 * time.Minute
+	// startPoll is the pause between two tries to connect.
+	startPoll = 50 * time.Millisecond
+	// stopGrace is how long the server may take for an immediate shutdown.
+	stopGrace = 5 * time.Second
+)
+
+// clusterSettings make a server that is thrown away after use: nothing is synced,
+// nothing is reachable but by the socket, and memory stays modest.
+var clusterSettings = []string{
+	"listen_addresses=", "port=5432", "fsync=off", "full_page_writes=off", "synchronous_commit=off",
+	"wal_level=minimal", "max_wal_senders=0", "max_wal_size=2GB", "autovacuum=off", "shared_buffers=256MB",
+	"maintenance_work_mem=256MB", "max_connections=20", "jit=off", "logging_collector=off", "archive_mode=off",
+	"log_statement=none", "log_min_error_statement=panic", "unix_socket_permissions=0700",
+}
+
+// A cluster is a throwaway PostgreSQL server in a sandbox. It runs as an
+// unprivileged user and ends with us, however we end.
+type cluster struct {
+	bin        string // folder of its programs
+	version    string
+	dir        string // of its own; data and dumps lie below
+	sockets    string
+	superuser  string
+	credential *command.Credential
+	process    *command.Process
+}
+
+// serverVersion is how the server's program tells its version.
+var serverVersion = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
+
+// findServer returns the folder and version of the server programs of exactly
+// one major version: a later one would store and hash differently.
+func findServer(ctx context.Context, bin string, major int) (string, string, error) {
+	dirs := []string{bin}
+	if bin == "" {
+		dirs = []string{fmt.Sprintf("/usr/lib/postgresql/%d/bin", major), fmt.Sprintf("/usr/pgsql-%d/bin", major)}
+	}
+	seen := ""
+	for _, dir := range dirs {
+		out, err := command.Output(ctx, command.Cmd{Argv: []string{filepath.Join(dir, "postgres"), "--version"}, Env: plainEnv}, 4096)
+		if ctx.Err() != nil {
+			return "", "", context.Cause(ctx)
+		}
+		m := serverVersion.FindStringSubmatch(string(out))
+		if err != nil || m == nil {
+			continue
+		}
+		if m[2] == strconv.Itoa(major) {
+			return dir, m[1], nil
+		}
+		seen = fmt.Sprintf("; %q has version %s", dir, m[1])
+	}
+	return "", "", fault.New(fault.MissingTool, fmt.Sprintf("find a PostgreSQL %d server for the restore test", major),
+		errors.New("not installed"+seen), fmt.Sprintf("install postgresql-%d", major))
+}
+
+// plainEnv is the environment of every program of a drill.
+var plainEnv = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "HOME=/nonexistent", "PGCONNECT_TIMEOUT=30"}
+
+// startCluster makes a cluster in the sandbox and starts it.
+func startCluster(ctx context.Context, x *examination, bin, version, superuser string) (_ *cluster, err error) {
+	c := &cluster{bin: bin, version: version, dir: filepath.Join(x.sandbox.dir, "server"), superuser: superuser}
+	if c.credential, err = unprivileged(x.tester.User); err != nil {
+		return nil, err
+	}
+	if c.sockets, err = x.sandbox.socketFolder(x.tester.Sockets); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return nil, boxError(c.dir, err)
+	}
+	if err := errors.Join(c.give(c.dir), c.give(c.sockets), c.passable(x.tester.Scratch)); err != nil {
+		return nil, err
+	}
+	limit, cancel := context.WithTimeoutCause(ctx, startLimit, fault.New(fault.TimedOut, "start a throwaway PostgreSQL server", nil, "see whether the machine is overloaded"))
+	defer cancel()
+	_, err = command.Run(limit, c.program("initdb", "--pgdata="+c.data(), "--username="+superuser, "--auth=trust",
+		"--no-sync", "--no-locale", "--encoding=UTF8", "--no-instructions"))
+	if err != nil {
+		return nil, c.fault("make a throwaway PostgreSQL server", err)
+	}
+	server := c.program("postgres", "-D", c.data(), "-k", c.sockets)
+	for _, s := range clusterSettings {
+		server.Argv = append(server.Argv, "-c", s)
+	}
+	// SIGQUIT is the immediate shutdown: there is nothing worth a checkpoint.
+	server.Interrupt, server.Grace, server.Dir = syscall.SIGQUIT, stopGrace, c.data()
+	if c.process, err = command.Start(ctx, server); err != nil {
+		return nil, err
+	}
+	if err := c.ready(limit); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+func (c *cluster) data() string { return filepath.Join(c.dir, "pg") }
+
+// program spells out one of PostgreSQL's programs, run as the cluster's user.
+func (c *cluster) program(name string, args ...string) command.Cmd {
+	return command.Cmd{
+		Argv: append([]string{filepath.Join(c.bin, name)}, args...), Env: plainEnv, Dir: c.dir, Credential: c.credential,
+	}
+}
+
+// give makes the cluster's user the owner of a path.
+func (c *cluster) give(path string) error {
+	if c.credential == nil {
+		return nil
+	}
+	return os.Lchown(path, int(c.credential.UID), int(c.credential.GID))
+}
+
+// passable makes sure that the cluster's user can get to its folder.
+func (c *cluster) passable(scratch string) error {
+	if c.credential == nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(scratch)
+	if err != nil {
+		return err
+	}
+	for dir := real; dir != "/"; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&0o001 != 0 {
+			continue
+		}
+		if dir == real {
+			if err := os.Chmod(dir, st.Mode().Perm()|0o011); err != nil {
+				return err
+			}
+			continue
+		}
+		return fault.New(fault.Denied, fmt.Sprintf("folder %q", dir), errors.New("the unprivileged user of the throwaway server cannot pass through it"),
+			fmt.Sprintf("run chmod o+x %s, or move paths.scratch", dir))
+	}
+	return nil
+}
+
+// ready waits until the server takes connections.
+func (c *cluster) ready(ctx context.Context) error {
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	for {
+		conn, err := c.connect(ctx, c.superuser, "postgres")
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-c.process.Done():
+			_, err := c.process.Wait()
+			return c.fault("start a throwaway PostgreSQL server", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// connect opens a session. Nothing of our environment takes part.
+func (c *cluster) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig("host=" + c.sockets + " port=5432 sslmode=disable passfile=/dev/null servicefile=/dev/null")
+	if err != nil {
+		return nil, err
+	}
+	config.User, config.Database, config.Password = role, database, ""
+	config.RuntimeParams = map[string]string{"application_name": "saoluu restore test"}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return pgx.ConnectConfig(ctx, config)
+}
+
+func (c *cluster) stop() error {
+	if c.process == nil {
+		return nil
+	}
+	err := c.process.Stop(stopGrace)
+	var exit *command.ExitError
+	if errors.As(err, &exit) {
+		return nil // it was gone already, which is all that is wanted here
+	}
+	return err
+}
+
+// environmental are words by which the system, not the data, makes PostgreSQL's
+// programs fail.
+var environmental = []struct {
+	text *regexp.Regexp
+	kind fault.Kind
+	hint string
+}{
+	{regexp.MustCompile(`No space left on device|Disk quota exceeded`), fault.NoSpace, "free some space, or move paths.scratch"},
+	{regexp.MustCompile(`out of memory|Cannot allocate memory|could not resize shared memory|could not map anonymous shared memory`), fault.Unknown, "give the machine more memory"},
+	{regexp.MustCompile(`must be loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
+	{regexp.MustCompile(`invalid (LC_COLLATE |LC_CTYPE )?locale name|could not create locale|ICU is not supported|could not open collator`), fault.MissingTool, "install the locale the database uses (package locales-all)"},
+	{regexp.MustCompile(`unsupported version \(.*\) in file header`), fault.MissingTool, "install the PostgreSQL programs of the version the dump was made with"},
+	{regexp.MustCompile(`server closed the connection unexpectedly|could not connect|connection to server .* failed|terminating connection`), fault.Unknown, "see the kernel's log; the machine may lack memory"},
+}
+
+// fault classes an error of one of PostgreSQL's programs; Unknown by default.
+func (c *cluster) fault(op string, err error) error {
+	var exit *command.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if kind, hint, ok := environment(exit.Stderr); ok {
+		return fault.New(kind, op, err, hint)
+	}
+	return fault.New(fault.Unknown, op, err, "")
+}
+
+func environment(text string) (fault.Kind, string, bool) {
+	for _, e := range environmental {
+		if e.text.MatchString(text) {
+			return e.kind, e.hint, true
+		}
+	}
+	return "", "", false
+}
+
+// unprivileged returns the user to run servers as; nil when we are unprivileged
+// ourselves. PostgreSQL refuses root.
+func unprivileged(name string) (*command.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	names := []string{name}
+	if name == "" {
+		names = []string{"saoluu-sandbox", "nobody"}
+	}
+	for _, n := range names {
+		u, err := user.Lookup(n)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err := cmp.Or(err1, err2); err != nil || uid == 0 {
+			return nil, fault.New(fault.Usage, fmt.Sprintf("user %q", n), errors.New("cannot run a throwaway server"), "name an unprivileged user")
+		}
+		return &command.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
+	}
+	return nil, fault.New(fault.MissingTool, "find an unprivileged user for throwaway servers", fs.ErrNotExist, "make one: useradd --system "+strings.TrimSpace(names[0]))
+}

@@ -1,0 +1,369 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+	"saoluu/sources"
+)
+
+// Names inside the throwaway server.
+const (
+	drillDatabase = "restored"
+	checkRole     = "saoluu_check" // puts the job's checks: may read everything and change nothing
+)
+
+// A drill is a PostgreSQL copy, loaded into a server of its own.
+type drill struct {
+	*examination
+	cluster *cluster
+	part    string // of the database
+}
+
+// startDrill loads a copy. Damage is a *finding: the dump cannot be read, or the
+// server refuses what is in it.
+func startDrill(ctx context.Context, x *examination, parts []restoredPart) (_ *drill, err error) {
+	database, globals, err := drillParts(parts)
+	if err != nil {
+		return nil, err
+	}
+	d := &drill{examination: x, part: database.Part}
+	major, err := d.major(ctx, database.file)
+	if err != nil {
+		return nil, err
+	}
+	bin, version, err := findServer(ctx, x.request.Bin, major)
+	if err != nil {
+		return nil, err
+	}
+	x.result.Tools = append(x.result.Tools, Tool{Name: "postgresql", Version: version})
+	if d.cluster, err = startCluster(ctx, x, bin, version, d.superuser()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.cluster.stop())
+		}
+	}()
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, "postgres")
+	if err != nil {
+		return nil, d.serverError(ctx, "prepare", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := d.extensions(ctx, conn); err != nil {
+		return nil, err
+	}
+	if err := d.globals(ctx, conn, globals); err != nil {
+		return nil, err
+	}
+	if err := d.create(ctx, conn); err != nil {
+		return nil, err
+	}
+	return d, d.load(ctx, database)
+}
+
+// drillParts tells the dump of the database from that of the roles.
+func drillParts(parts []restoredPart) (database restoredPart, globals *restoredPart, err error) {
+	found := 0
+	for _, p := range parts {
+		if p.Part == "globals" {
+			globals = &p
+			continue
+		}
+		database = p
+		found++
+	}
+	if found != 1 {
+		return database, nil, fault.New(fault.Unknown, "restore test", fmt.Errorf("%d dumps of databases in the copy, not 1", found), "")
+	}
+	return database, globals, nil
+}
+
+// dumpedFrom is how pg_restore shows the server a dump was made of.
+var dumpedFrom = regexp.MustCompile(`(?m)^;\s+Dumped from database version: (\d+)`)
+
+// major is the major version of the source: as recorded, else as the dump says.
+func (d *drill) major(ctx context.Context, file string) (int, error) {
+	for _, f := range d.request.Facts {
+		if f.Kind == sources.FactVersion && f.Of == "server" {
+			return strconv.Atoi(f.Value)
+		}
+	}
+	program, err := sources.PostgresProgram(ctx, d.request.Bin, "pg_restore", 0)
+	if err != nil {
+		return 0, err
+	}
+	major := 0
+	_, err = command.Lines(ctx, command.Cmd{Argv: []string{program, "--list", file}, Env: plainEnv}, func(line []byte) error {
+		if m := dumpedFrom.FindSubmatch(line); m != nil {
+			major, _ = strconv.Atoi(string(m[1]))
+		}
+		return nil
+	})
+	var exit *command.ExitError
+	if errors.As(err, &exit) {
+		if kind, hint, ok := environment(exit.Stderr); ok {
+			return 0, fault.New(kind, "read the dump", err, hint)
+		}
+		return 0, &finding{"dump", "it can be read", "damaged", err}
+	}
+	if err == nil && major == 0 {
+		err = fault.New(fault.Unknown, "read the dump", errors.New("it does not name its server's version"), "")
+	}
+	return major, err
+}
+
+// superuser is the role the source's cluster was made with. The drill's is given
+// the same name, so that what was granted by it can be granted again.
+func (d *drill) superuser() string {
+	for _, f := range d.request.Facts {
+		if f.Kind == sources.FactRole && strings.HasPrefix(f.Value, "bootstrap") {
+			return f.Of
+		}
+	}
+	return "postgres"
+}
+
+// serverError classes what the drill's own server says while it is prepared.
+// Nothing of the copy has been looked at then, so none of it is damage.
+func (d *drill) serverError(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if kind, hint, ok := environment(err.Error()); ok {
+		return fault.New(kind, what, err, hint)
+	}
+	return fault.New(fault.Unknown, what+" the throwaway PostgreSQL server", err, "")
+}
+
+// extensions fails when one that the database uses is not installed here.
+func (d *drill) extensions(ctx context.Context, conn *pgx.Conn) error {
+	var names []string
+	for _, f := range d.request.Facts {
+		if f.Kind == sources.FactExtension {
+			names = append(names, f.Of)
+		}
+	}
+	rows, err := conn.Query(ctx, `SELECT n FROM unnest($1::text[]) n WHERE NOT EXISTS (SELECT FROM pg_available_extensions e WHERE e.name = n)`, names)
+	if err != nil {
+		return d.serverError(ctx, "prepare", err)
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return d.serverError(ctx, "prepare", err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	major, _, _ := strings.Cut(d.cluster.version, ".")
+	return fault.New(fault.MissingTool, "prepare the throwaway PostgreSQL server", fmt.Errorf("extension %q is not installed on this host", missing[0]),
+		fmt.Sprintf("install its package for PostgreSQL %s, such as postgresql-contrib or postgresql-%s-%s", major, major, strings.ReplaceAll(missing[0], "_", "-")))
+}
+
+// create makes the empty database, with the encoding and collation of the source.
+func (d *drill) create(ctx context.Context, conn *pgx.Conn) error {
+	var l sources.Locale
+	for _, f := range d.request.Facts {
+		if f.Kind == sources.FactCollation {
+			if err := json.Unmarshal([]byte(f.Value), &l); err != nil {
+				return fault.New(fault.Unknown, "read the fact on collation", err, "")
+			}
+		}
+	}
+	statement := "CREATE DATABASE " + drillDatabase + " TEMPLATE template0"
+	option := func(name, value string) {
+		if value != "" {
+			statement += " " + name + " " + quoteText(value)
+		}
+	}
+	option("ENCODING", l.Encoding)
+	option("LC_COLLATE", l.Collate)
+	option("LC_CTYPE", l.Ctype)
+	switch l.Provider {
+	case "i":
+		statement += " LOCALE_PROVIDER icu"
+		option("ICU_LOCALE", l.Locale)
+	case "b":
+		statement += " LOCALE_PROVIDER builtin"
+		option("BUILTIN_LOCALE", l.Locale)
+	}
+	if _, err := conn.Exec(ctx, statement); err != nil {
+		return d.serverError(ctx, "create a database in", err)
+	}
+	return nil
+}
+
+func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+func quoteName(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+// load runs pg_restore. As its user, the dump must be the cluster's.
+func (d *drill) load(ctx context.Context, p restoredPart) error {
+	file := filepath.Join(d.cluster.dir, "dump")
+	if err := os.Rename(p.file, file); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Chmod(file, 0o600), d.cluster.give(file)); err != nil {
+		return err
+	}
+	restore := d.cluster.program("pg_restore", "--host="+d.cluster.sockets, "--port=5432", "--username="+d.cluster.superuser,
+		"--no-password", "--dbname="+drillDatabase, "--jobs=2", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", file)
+	_, err := command.Run(ctx, restore)
+	var exit *command.ExitError
+	switch {
+	case err == nil:
+		return os.Remove(file) // its space is wanted, its content is in the tables
+	case !errors.As(err, &exit):
+		return fmt.Errorf("load the dump: %w", err)
+	}
+	if kind, hint, ok := environment(exit.Stderr); ok || exit.Signal != 0 {
+		if !ok {
+			kind = fault.Unknown
+		}
+		return fault.New(kind, "load the dump", err, hint)
+	}
+	return &finding{"load", "the server takes the dump", "refused", fmt.Errorf("%w: %s", err, exit.Stderr)}
+}
+
+func (d *drill) close() error { return d.cluster.stop() }
+
+// facts takes what is now true of the loaded database, by the code that took the
+// facts of the source.
+func (d *drill) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	if err != nil {
+		return nil, d.serverError(ctx, "connect to", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	got, err := sources.PostgresFacts(ctx, conn, contentMode(want))
+	if err != nil {
+		var pe *pgconn.PgError
+		if errors.As(err, &pe) && strings.HasPrefix(pe.Code, "XX") { // internal error, data or index corrupted
+			return nil, &finding{"database", "it can be read", "damaged", err}
+		}
+		return nil, d.serverError(ctx, "read", err)
+	}
+	for i := range got {
+		if got[i].Part != "globals" {
+			got[i].Part = d.part
+		}
+	}
+	return got, nil
+}
+
+// query puts one statement as a role that may read everything, in a transaction
+// that may change nothing and has a time limit.
+func (d *drill) query(ctx context.Context, _, statement string) (answer, error) {
+	conn, err := d.checker(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	// The simple protocol gives every value as text.
+	rows, err := conn.Query(ctx, statement, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		return d.refusal(ctx, err)
+	}
+	defer rows.Close()
+	got := answer{none: true}
+	if rows.Next() {
+		if values := rows.RawValues(); len(values) > 0 {
+			got = answer{null: values[0] == nil, text: string(values[0])}
+		}
+	}
+	rows.Close()
+	if rows.Err() != nil {
+		return d.refusal(ctx, rows.Err())
+	}
+	return got, nil
+}
+
+// checker connects as the role of the checks, which is made when first wanted.
+func (d *drill) checker(ctx context.Context) (*pgx.Conn, error) {
+	admin, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	if err != nil {
+		return nil, d.serverError(ctx, "connect to", err)
+	}
+	defer admin.Close(context.WithoutCancel(ctx))
+	var there, old bool
+	err = admin.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1), current_setting('server_version_num')::int < 140000`, checkRole).Scan(&there, &old)
+	if err == nil && !there {
+		grant := "GRANT pg_read_all_data TO " + checkRole
+		if old {
+			grant = "ALTER ROLE " + checkRole + " SUPERUSER" // there was no such role before version 14
+		}
+		_, err = admin.Exec(ctx, "CREATE ROLE "+checkRole+" LOGIN BYPASSRLS", pgx.QueryExecModeSimpleProtocol)
+		if err == nil {
+			_, err = admin.Exec(ctx, grant)
+		}
+	}
+	if err != nil {
+		return nil, d.serverError(ctx, "prepare the checks in", err)
+	}
+	conn, err := d.cluster.connect(ctx, checkRole, drillDatabase)
+	if err != nil {
+		return nil, d.serverError(ctx, "connect to", err)
+	}
+	for _, set := range []string{
+		"SET timezone = 'UTC'", "SET datestyle = 'ISO, YMD'", fmt.Sprintf("SET statement_timeout = %d", checkLimit.Milliseconds()),
+		"SET default_transaction_read_only = on", "BEGIN TRANSACTION READ ONLY",
+	} {
+		if _, err := conn.Exec(ctx, set); err != nil {
+			return nil, errors.Join(d.serverError(ctx, "prepare the checks in", err), conn.Close(ctx))
+		}
+	}
+	return conn, nil
+}
+
+// refusal tells a statement that these data cannot answer from one that is wrong
+// and from a failure to look (SQLSTATE: PostgreSQL manual, appendix A).
+func (d *drill) refusal(ctx context.Context, err error) (answer, error) {
+	var pe *pgconn.PgError
+	if ctx.Err() != nil || !errors.As(err, &pe) {
+		return answer{}, d.serverError(ctx, "put a check to", err)
+	}
+	switch {
+	case slices.Contains([]string{"42P01", "42703", "3F000", "42883", "42704"}, pe.Code):
+		return answer{refused: "the query names something that is not there"}, nil
+	case strings.HasPrefix(pe.Code, "XX"):
+		return answer{refused: "the database is damaged"}, nil
+	case strings.HasPrefix(pe.Code, "22"):
+		return answer{refused: "the query fails on these data"}, nil
+	case strings.HasPrefix(pe.Code, "42"), pe.Code == "25006":
+		return answer{}, fault.New(fault.Usage, "SQL check", errors.New(pe.Message), "correct the check's sql; it may only read")
+	}
+	return answer{}, d.serverError(ctx, "put a check to", err)
+}
+
+// damage deletes one row of one table that had rows or, when there is none,
+// drops a table. Triggers and foreign keys sleep meanwhile.
+func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	if err != nil {
+		return "", d.serverError(ctx, "connect to", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
+		return "", d.serverError(ctx, "damage", err)
+	}
+	t := tablesOf(slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return !strings.HasPrefix(f.Of, `"`) }), d.part, seed)
+	return spoil(t, func(statement, table string) (bool, error) {
+		done, err := conn.Exec(ctx, strings.ReplaceAll(statement, "TABLE_NAME", table))
+		if err != nil {
+			return false, context.Cause(ctx)
+		}
+		return done.RowsAffected() > 0 || strings.HasPrefix(statement, "DROP"), nil
+	}, "DELETE FROM ONLY TABLE_NAME WHERE ctid = (SELECT ctid FROM ONLY TABLE_NAME LIMIT 1)", "DROP TABLE TABLE_NAME CASCADE")
+}

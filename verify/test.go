@@ -1,0 +1,170 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"saoluu/internal/fault"
+	"saoluu/sources"
+)
+
+// A subject is restored data that can be asked. Its errors are a *finding for
+// what it looked at and found broken, and any other for what it could not look at.
+type subject interface {
+	// facts returns what is now true, for every fact in want it knows about.
+	facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error)
+	// query returns the answer to one statement that may not change anything.
+	query(ctx context.Context, part, statement string) (answer, error)
+	// damage spoils a little of what a fact or a check speaks of, and says how,
+	// without names; "" when there is nothing to spoil.
+	damage(ctx context.Context, seed string, want []sources.Fact) (string, error)
+	// close ends what runs. The data go with the sandbox.
+	close() error
+}
+
+// A finding is damage that was looked at. It is a failed assertion, not an error.
+type finding struct {
+	name, expected, actual string
+	cause                  error // for the operator
+}
+
+func (f *finding) Error() string {
+	if f.cause != nil {
+		return fmt.Sprintf("%s: %s: %v", f.name, f.actual, f.cause)
+	}
+	return fmt.Sprintf("%s: %s", f.name, f.actual)
+}
+
+func (f *finding) Unwrap() error { return f.cause }
+
+// test is the line of a restore test, top to bottom.
+func (t *Tester) test(ctx context.Context, r Request) (res Result, err error) {
+	if err := r.check(); err != nil {
+		return Result{}, err
+	}
+	box, err := t.open(ctx, r)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() {
+		if cerr := box.close(); cerr != nil {
+			res.Detail = append(res.Detail, fmt.Sprintf("the sandbox %q could not be removed: %v", box.dir, cerr))
+		}
+	}()
+	x := &examination{tester: t, request: r, sandbox: box}
+	x.result.Full = !r.sampled()
+	err = x.run(ctx)
+	var found *finding
+	if errors.As(err, &found) {
+		x.fail(*found)
+		err = nil
+	}
+	if err != nil {
+		x.result.Verdict = Unknown
+		return x.result, err
+	}
+	x.result.Verdict = x.verdict()
+	if r.Control && x.result.Verdict == Passed {
+		if err := x.control(ctx); err != nil {
+			x.result.Verdict = Unknown
+			return x.result, errors.Join(err, x.close())
+		}
+	}
+	return x.result, x.close()
+}
+
+// check refuses a request that makes no sense.
+func (r Request) check() error {
+	op := fmt.Sprintf("restore test of %q", r.Job)
+	if len(r.Parts) == 0 {
+		return fault.New(fault.Unknown, op, errors.New("the copy has no parts"), "")
+	}
+	names := map[string]bool{}
+	for _, p := range r.Parts {
+		if p.Snapshot == "" || names[p.Part] {
+			return fault.New(fault.Unknown, op, fmt.Errorf("part %q has no snapshot or comes twice", p.Part), "")
+		}
+		names[p.Part] = true
+	}
+	for _, c := range r.Checks {
+		if c.SQL != "" && !r.isDatabase() {
+			return fault.New(fault.Usage, op, fmt.Errorf("an SQL check cannot be put to a source of kind %q", r.Source), "take it out of the job's checks")
+		}
+		if c.SQL == "" && r.isDatabase() {
+			return fault.New(fault.Usage, op, fmt.Errorf("a check on files cannot be put to a source of kind %q", r.Source), "take it out of the job's checks")
+		}
+	}
+	return nil
+}
+
+func (r Request) isDatabase() bool { return r.Source == "sqlite" || r.Source == "postgres" }
+
+// isStream tells a stream from a tree.
+func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDatabase() }
+
+// sampled reports whether only some files are restored: there must be facts to
+// choose them by, and no check that needs all.
+func (r Request) sampled() bool {
+	return r.Sample && !slices.ContainsFunc(r.Parts, r.isStream) &&
+		!slices.ContainsFunc(r.Checks, func(c Check) bool { return c.MinFiles != nil }) &&
+		slices.ContainsFunc(r.Facts, func(f sources.Fact) bool { return f.Kind == sources.FactSHA256 })
+}
+
+// An examination is one test under way.
+type examination struct {
+	tester  *Tester
+	request Request
+	sandbox *sandbox
+	subject subject
+	result  Result
+	proof   bool // something about the data was asserted and met
+	empty   bool // the data are there and hold nothing
+}
+
+// run restores and asserts. A *finding ends it early.
+func (x *examination) run(ctx context.Context) error {
+	start := x.tester.Now()
+	restored, err := x.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := x.digests(ctx, restored); err != nil {
+		return err
+	}
+	if x.subject, err = x.load(ctx, restored); err != nil {
+		return err
+	}
+	x.result.RestoreTime = x.tester.Now().Sub(start)
+	x.result.Level = LevelRestored
+	if err := x.compare(ctx); err != nil {
+		return err
+	}
+	if err := x.checks(ctx); err != nil {
+		return err
+	}
+	x.times()
+	return nil
+}
+
+// load makes the restored parts answer questions.
+func (x *examination) load(ctx context.Context, restored []restoredPart) (subject, error) {
+	switch x.request.Source {
+	case "sqlite":
+		return newDatabases(x, restored), nil
+	case "postgres":
+		return startDrill(ctx, x, restored)
+	default:
+		return &files{examination: x, parts: restored}, nil
+	}
+}
+
+func (x *examination) close() error {
+	if x.subject == nil {
+		return nil
+	}
+	err := x.subject.close()
+	x.subject = nil
+	return err
+}

@@ -3,7 +3,9 @@ package restic
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 
 	"saoluu/internal/fault"
 )
@@ -12,9 +14,9 @@ import (
 // consistency"). The zero value checks the structure alone.
 type CheckOptions struct {
 	ReadData bool // read every pack
-	// Part and Parts read the Part-th of Parts equal shares of the packs; a pack
-	// is always in the same share. Parts 0 reads none.
-	Part, Parts int
+	// Subset and Of read the Subset-th of Of equal shares of the packs, counted
+	// from 1; a pack is always in the same share. Of 0 reads none.
+	Subset, Of int
 }
 
 // A CheckReport is what a check found. Damage is a finding, not an error.
@@ -36,10 +38,10 @@ func (e *Engine) Check(ctx context.Context, r Repo, o CheckOptions) (CheckReport
 	}
 	c := call{op: op, args: []string{"check"}}
 	switch {
-	case o.Parts != 0 && (o.Part < 1 || o.Part > o.Parts || o.Parts > 256):
-		return CheckReport{}, fault.New(fault.Usage, op, fmt.Errorf("no share %d of %d", o.Part, o.Parts), "")
-	case o.Parts != 0:
-		c.args = append(c.args, "--read-data-subset", fmt.Sprintf("%d/%d", o.Part, o.Parts))
+	case o.Of != 0 && (o.Subset < 1 || o.Subset > o.Of || o.Of > 256):
+		return CheckReport{}, fault.New(fault.Usage, op, fmt.Errorf("no share %d of %d", o.Subset, o.Of), "")
+	case o.Of != 0:
+		c.args = append(c.args, "--read-data-subset", fmt.Sprintf("%d/%d", o.Subset, o.Of))
 	case o.ReadData:
 		c.args = append(c.args, "--read-data")
 	}
@@ -63,17 +65,33 @@ func (e *Engine) Check(ctx context.Context, r Repo, o CheckOptions) (CheckReport
 	if sum != nil {
 		report.Errors, report.BrokenPacks = sum.Errors, sum.BrokenPacks
 	}
-	switch kind := fault.KindOf(err); {
+	switch {
 	case err == nil && (sum == nil || t.garbage != "" || !report.Sound()):
 		return report, t.unproved(op, "gave no clean summary")
 	case err == nil:
 		return report, nil
-	case kind == fault.Damaged:
-		report.Errors = max(1, report.Errors) // before it could count them
+	case fault.KindOf(err) == fault.Damaged && damaged(t):
+		report.Errors = max(1, report.Errors) // it may end before it has counted
 		return report, nil
-	case sum != nil && !report.Sound() && kind == fault.Failed:
-		return report, nil
+	case fault.KindOf(err) == fault.Damaged:
+		return report, fault.New(fault.Unknown, op, errors.Unwrap(err), "see what keeps it from reading the repository")
 	default:
-		return report, err
+		return report, err // a summary says num_errors 1 even for a repository that is locked
 	}
+}
+
+// Restic counts a pack that it may not read among the damaged ones.
+var (
+	cannotLook = regexp.MustCompile(`(?i)permission denied|operation not permitted|input/output error|timeout|connection re|\b403\b`)
+	looked     = regexp.MustCompile(`(?i)ciphertext|unexpected pack|does not exist|not found|no such file|hash|wrong length|contains \d+ errors|mixed pack`)
+)
+
+// damaged tells whether damage was seen, rather than nothing at all.
+func damaged(t *transcript) bool {
+	blind, found := false, false
+	for _, note := range t.notes {
+		blind = blind || cannotLook.MatchString(note)
+		found = found || looked.MatchString(cannotLook.ReplaceAllString(note, ""))
+	}
+	return found || !blind
 }

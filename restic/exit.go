@@ -74,12 +74,12 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	case exitIncomplete:
 		return fault.New(fault.Incomplete, op, cause, "make what it names readable, or exclude it from the job")
 	case exitFatal:
-		return classed(op, cause, t, text)
+		return classed(op, cause, t, blank)
 	case exitCrash:
 		return fault.New(fault.Failed, op, fmt.Errorf("restic crashed: %s", text), "")
 	default:
 		if exit.Signal != 0 {
-			return fault.New(fault.Failed, op, fmt.Errorf("restic was %s", strings.TrimPrefix(exit.Error(), "restic: ")),
+			return fault.New(fault.Failed, op, fmt.Errorf("restic was %s", strings.TrimPrefix(blank(exit.Error()), "restic: ")),
 				"see in the kernel's log whether memory ran out")
 		}
 		return fault.New(fault.Failed, op, fmt.Errorf("restic ended with exit status %d, which its manual does not list: %s", exit.Code, text), "")
@@ -87,11 +87,11 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 }
 
 // classed finds the kind of an exit status 1 from what was said.
-func classed(op string, cause error, t *transcript, text string) error {
+func classed(op string, cause error, t *transcript, blank func(string) string) error {
 	if kind, said, ok := pumpWords(t.pump); ok {
-		return fault.New(kind, op, errors.New(said), "")
+		return fault.New(kind, op, errors.New(blank(said)), "")
 	}
-	all := text
+	all := cause.Error()
 	for _, it := range t.items {
 		all += "\n" + it.Err
 	}

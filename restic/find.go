@@ -33,16 +33,16 @@ const versionStall = 20 * time.Second
 // installHint tells where to get one.
 const installHint = "install restic " + MinVersion + " or newer at /usr/lib/saoluu/restic, or name it in SAOLUU_RESTIC"
 
-// Options says where to look for restic.
-type Options struct {
+// FindOptions says where to look for restic.
+type FindOptions struct {
 	// Path is the one program to use; then no other is tried.
 	Path string
 	// Candidates are tried in order when Path is empty; those that do not exist
 	// are passed over, and so are those that are too old.
 	Candidates []string
-	// Probe is a file in which the answer is kept, since asking costs about 40 ms:
+	// ProbeCache is a file in which the answer is kept, since asking costs about 40 ms:
 	// 25 for "restic version", 15 for its digest. Empty asks each time.
-	Probe string
+	ProbeCache string
 }
 
 // Candidates are the usual places: beside our own program, the package's folder,
@@ -57,7 +57,7 @@ func Candidates(self string) []string {
 
 // Find returns an engine with Path, Version and SHA256 set. No usable restic is
 // fault.MissingTool.
-func Find(ctx context.Context, o Options) (*Engine, error) {
+func Find(ctx context.Context, o FindOptions) (*Engine, error) {
 	const op = "find restic"
 	list := o.Candidates
 	if o.Path != "" {
@@ -65,7 +65,7 @@ func Find(ctx context.Context, o Options) (*Engine, error) {
 	}
 	var seen []error
 	for _, path := range list {
-		e, err := probe(ctx, path, o.Probe)
+		e, err := probe(ctx, path, o.ProbeCache)
 		if err == nil {
 			return e, nil
 		}
@@ -135,7 +135,7 @@ func remembered(cache string) (p probed, ok bool) {
 	return p, err == nil && json.Unmarshal(text, &p) == nil
 }
 
-var versionLine = regexp.MustCompile(`^restic (\d+\.\d+\.\d+)(?:[-+ ]|$)`)
+var versionLine = regexp.MustCompile(`^restic (\d+\.\d+\.\d+)[-+ ]`)
 
 // askVersion runs "restic version".
 func askVersion(ctx context.Context, path string) (string, error) {

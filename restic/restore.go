@@ -27,7 +27,7 @@ type RestoreOptions struct {
 
 // Restored is what a restore did.
 type Restored struct {
-	Files  int64 // files and folders restored
+	Files  int64 // files and folders written
 	Bytes  int64
 	Errors []ItemError // the first hundred
 }
@@ -80,9 +80,13 @@ func (e *Engine) Restore(ctx context.Context, r Repo, snapshot, dir string, o Re
 		return Restored{}, t.unproved(op, "gave no summary")
 	case t.count > 0:
 		return Restored{Errors: t.items}, fault.New(fault.Failed, op, fmt.Errorf("restic: %d errors, first %w", t.count, t.items[0]), "")
-	case sum.FilesRestored+sum.FilesSkipped != sum.TotalFiles || sum.BytesRestored+sum.BytesSkipped != sum.TotalBytes:
+	// Folders on the way to an included item are restored but not in the total,
+	// and so is what was found unchanged.
+	case sum.FilesRestored < sum.TotalFiles || sum.BytesRestored != sum.TotalBytes:
 		return Restored{}, t.unproved(op, fmt.Sprintf("restored %d of %d items, %d of %d bytes",
-			sum.FilesRestored+sum.FilesSkipped, sum.TotalFiles, sum.BytesRestored+sum.BytesSkipped, sum.TotalBytes))
+			sum.FilesRestored, sum.TotalFiles, sum.BytesRestored, sum.TotalBytes))
+	case len(o.Include) > 0 && sum.FilesRestored+sum.FilesSkipped == 0:
+		return Restored{}, fault.New(fault.Failed, op, fmt.Errorf("nothing in the snapshot matches %q", o.Include), "")
 	}
 	return Restored{Files: sum.FilesRestored, Bytes: sum.BytesRestored}, nil
 }

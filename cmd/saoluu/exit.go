@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"saoluu/config"
 	"saoluu/internal/fault"
 )
 
@@ -84,10 +85,22 @@ func printError(w io.Writer, err error) {
 	if errors.As(err, &own) && own.err == nil {
 		return
 	}
-	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		for _, p := range problems {
+			printLines(w, p.Text, p.Hint)
+		}
+		return
+	}
+	printLines(w, err.Error(), fault.HintOf(err))
+}
+
+// printLines writes the lines of one error and its hint.
+func printLines(w io.Writer, text, hint string) {
+	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
 		fmt.Fprintf(w, "saoluu: error: %s\n", line)
 	}
-	if hint := fault.HintOf(err); hint != "" {
+	if hint != "" {
 		fmt.Fprintf(w, "saoluu: hint: %s\n", hint)
 	}
 }

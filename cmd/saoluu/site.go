@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"saoluu/catalog"
+	"saoluu/compliance"
 	"saoluu/config"
 	"saoluu/internal/fault"
 	"saoluu/jobs"
@@ -24,7 +25,15 @@ type app struct {
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {
-	return config.Load(config.Options{File: a.configPath})
+	shipped, err := compliance.Packs()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, p := range shipped {
+		ids = append(ids, p.ID)
+	}
+	return config.Load(config.Options{File: a.configPath, Packs: ids})
 }
 
 // catalogOptions say where and how a site's catalog is opened.

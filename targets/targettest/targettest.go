@@ -1,0 +1,143 @@
+// Package targettest is the suite every target passes, whatever it is made of.
+package targettest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"saoluu/internal/fault"
+	"saoluu/restic"
+	"saoluu/targets"
+)
+
+// A Fixture is one target under test and what the suite needs to know of it.
+type Fixture struct {
+	Target targets.Target // fresh: never enrolled
+	// Enrolled returns the same target as it would be made after enrolling.
+	Enrolled func(identity string) targets.Target
+	Engine   *restic.Engine
+	// Away takes the target away and Back brings it back; nil when that cannot be
+	// done here.
+	Away, Back func(t *testing.T)
+	Secret     string // must not appear in any error
+}
+
+// Run runs the suite. newFixture makes a new, empty target each time.
+func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
+	t.Run("unknown until enrolled", func(t *testing.T) {
+		f := newFixture(t)
+		if err := f.Target.Ready(t.Context()); err == nil {
+			t.Fatal("a target that was never enrolled says it is ready")
+		}
+	})
+	t.Run("enrolled twice is the same", func(t *testing.T) {
+		f := newFixture(t)
+		first, second := enroll(t, f.Target), enroll(t, f.Target)
+		if first == "" || first != second {
+			t.Fatalf("identities %q and %q", first, second)
+		}
+	})
+	t.Run("no repository is not ready", func(t *testing.T) {
+		f := newFixture(t)
+		err := f.Enrolled(enroll(t, f.Target)).Ready(t.Context())
+		wantKind(t, err, fault.NoRepository)
+	})
+	t.Run("saves and finds", func(t *testing.T) { savesAndFinds(t, newFixture(t)) })
+	t.Run("another identity is refused", func(t *testing.T) {
+		f := newFixture(t)
+		enroll(t, f.Target)
+		wantKind(t, f.Enrolled("somebody-else").Ready(t.Context()), fault.WrongTarget)
+	})
+	t.Run("away and back", func(t *testing.T) { awayAndBack(t, newFixture(t)) })
+	t.Run("cancelled", func(t *testing.T) {
+		f := newFixture(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := f.Target.Ready(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatalf("Ready after cancel: %v", err)
+		}
+	})
+}
+
+func savesAndFinds(t *testing.T, f Fixture) {
+	target := f.Enrolled(enroll(t, f.Target))
+	made, err := f.Engine.Init(t.Context(), target.Repo(), restic.InitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Ready(t.Context()); err != nil {
+		t.Fatalf("ready with a repository: %v", err)
+	}
+	opened, err := f.Engine.CatConfig(t.Context(), target.Repo())
+	if err != nil || opened.ID != made {
+		t.Fatalf("repository %q reads back as %q: %v", made, opened.ID, err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	saved, err := f.Engine.Backup(t.Context(), target.Repo(), restic.BackupRequest{Paths: []string{dir}, Host: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if finder, ok := target.(targets.Finder); ok {
+		if held, err := finder.HasSnapshot(t.Context(), saved.SnapshotID); err != nil || !held {
+			t.Fatalf("snapshot just made: held %v, %v", held, err)
+		}
+		if held, err := finder.HasSnapshot(t.Context(), strings.Repeat("0", 64)); err != nil || held {
+			t.Fatalf("snapshot never made: held %v, %v", held, err)
+		}
+	}
+}
+
+func awayAndBack(t *testing.T, f Fixture) {
+	if f.Away == nil {
+		t.Skip("this target cannot be taken away here")
+	}
+	target := f.Enrolled(enroll(t, f.Target))
+	if _, err := f.Engine.Init(t.Context(), target.Repo(), restic.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.Away(t)
+	err := target.Ready(t.Context())
+	wantKind(t, err, fault.Absent)
+	if fault.HintOf(err) == "" {
+		t.Error("no hint")
+	}
+	if f.Secret != "" && strings.Contains(err.Error(), f.Secret) {
+		t.Error("the error shows a secret")
+	}
+	if enroller, ok := target.(targets.Enroller); ok {
+		if _, err := enroller.Enroll(t.Context()); err == nil {
+			t.Error("an enrolled target that is away was enrolled anew")
+		}
+	}
+	f.Back(t)
+	if err := target.Ready(t.Context()); err != nil {
+		t.Fatalf("back again: %v", err)
+	}
+}
+
+func enroll(t *testing.T, target targets.Target) string {
+	t.Helper()
+	enroller, ok := target.(targets.Enroller)
+	if !ok {
+		t.Skip("this kind is not enrolled")
+	}
+	identity, err := enroller.Enroll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
+}
+
+func wantKind(t *testing.T, err error, kind fault.Kind) {
+	t.Helper()
+	if fault.KindOf(err) != kind {
+		t.Fatalf("got %v (kind %q), want kind %q", err, fault.KindOf(err), kind)
+	}
+}

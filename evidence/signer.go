@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -33,18 +34,19 @@ type Signer struct {
 
 var _ note.Signer = (*Signer)(nil)
 
-// NewSigner makes a new key for the site with this code.
+// NewSigner makes a new key for the site with this code. A code is made of
+// letters, digits, dot, hyphen and underscore: it stands in commands people copy.
 func NewSigner(code string) (*Signer, error) {
+	plain := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-", r) }
+	if code == "" || strings.IndexFunc(code, func(r rune) bool { return !plain(r) }) >= 0 {
+		return nil, fault.New(fault.Usage, fmt.Sprintf("make a signing key for site code %q", code),
+			errors.New("a code is made of letters, digits, dot, hyphen and underscore"), "choose another site.code")
+	}
 	text, _, err := note.GenerateKey(rand.Reader, Origin(code))
 	if err != nil {
 		return nil, fmt.Errorf("make a signing key: %w", err)
 	}
-	s, err := parseSigner(text)
-	if err != nil {
-		return nil, fault.New(fault.Usage, fmt.Sprintf("make a signing key for site code %q", code),
-			errors.New("a code has no white space and no plus sign"), "choose another site.code")
-	}
-	return s, nil
+	return parseSigner(text)
 }
 
 // CreateSigner makes a new key for the site and writes it to path, readable by

@@ -36,12 +36,21 @@ func duties(c *config.Config) []duty {
 		}
 	}
 	for name := range c.Targets {
-		all = append(all, duty{name, catalog.ActionUpkeep, calendar.MustParseSchedule(upkeepSchedule)})
+		all = append(all, duty{name, catalog.ActionUpkeep, nightly()})
 	}
 	slices.SortFunc(all, func(a, b duty) int {
 		return cmp.Or(cmp.Compare(a.job, b.job), cmp.Compare(a.action, b.action))
 	})
 	return all
+}
+
+// nightly is upkeepSchedule, parsed.
+func nightly() calendar.Schedule {
+	s, err := calendar.ParseSchedule(upkeepSchedule)
+	if err != nil {
+		panic("upkeepSchedule: " + err.Error()) // a constant of ours
+	}
+	return s
 }
 
 // plan returns the slots of the duties with from < due ≤ until, by time. It is

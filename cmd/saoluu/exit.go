@@ -88,7 +88,7 @@ func printError(w io.Writer, err error) {
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		for _, p := range problems {
-			printLines(w, p.Text, p.Hint)
+			printLines(w, fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text), p.Hint)
 		}
 		return
 	}

@@ -58,8 +58,8 @@ type TargetStatus struct {
 // A PostureView is the kept state Posture reads. *catalog.Catalog is one.
 type PostureView interface {
 	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
-	JobStates(ctx context.Context, now time.Time) ([]catalog.JobState, error)
-	TargetStates(ctx context.Context, now time.Time) ([]catalog.TargetState, error)
+	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
+	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 }
 
 // Posture says how things stand, from kept state only: its cost does not grow

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -37,27 +36,19 @@ func packsCommand() *cobra.Command {
 }
 
 func lintPacks(cmd *cobra.Command, files []string) error {
-	bad := 0
+	var results []error
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return fault.New(fault.Usage, "read the pack", err, "")
 		}
-		problems, err := compliance.Lint(cmd.Context(), file, text)
+		err = compliance.Lint(cmd.Context(), file, text)
 		if err != nil {
-			return err
+			printError(os.Stderr, err)
+		} else {
+			fmt.Printf("%s: good\n", file)
 		}
-		for _, p := range problems {
-			fmt.Fprintf(os.Stderr, "saoluu: %s\n", p)
-		}
-		if len(problems) > 0 {
-			bad++
-			continue
-		}
-		fmt.Printf("%s: good\n", file)
+		results = append(results, err)
 	}
-	if bad > 0 {
-		return fault.New(fault.Verification, "lint packs", errors.New("problems found"), "")
-	}
-	return nil
+	return worst(results)
 }

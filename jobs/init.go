@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -31,7 +30,7 @@ func CreateState(ctx context.Context, c *config.Config, o catalog.Options, versi
 		}
 	}
 	signer, err := evidence.LoadSigner(LedgerKeyPath(c))
-	if errors.Is(err, fs.ErrNotExist) {
+	if fault.KindOf(err) == fault.MissingState {
 		signer, err = evidence.CreateSigner(LedgerKeyPath(c), c.Site.Code)
 	}
 	if err != nil {

@@ -100,6 +100,7 @@ type GridRow struct {
 	Job        string
 	Title      string
 	Importance string
+	Bound      bool      // the monthly duty binds this job
 	Removed    time.Time // zero, or when it left the inventory
 	Cells      []GridCell
 }

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"saoluu/catalog"
 )
 
@@ -15,18 +17,34 @@ type View interface {
 	inventories
 	histories
 	custody
+	ledger
 }
 
+// inventories says what is to be protected and how its months went.
 type inventories interface {
 	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
 	Months(ctx context.Context, from, to, asOf time.Time) ([]catalog.Month, error)
 	GoodTimes(ctx context.Context, job string, from, to, asOf time.Time) ([]time.Time, error)
 }
 
+// histories tells single runs and tests.
 type histories interface {
 	Runs(ctx context.Context, q catalog.RunQuery) iter.Seq2[catalog.Run, error]
 	Tests(ctx context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error]
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
 }
 
-type custody interface{}
+// custody tells what became of stored copies and of the ledger's checkpoints.
+type custody interface {
+	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
+	Anchors(ctx context.Context, asOf time.Time) ([]catalog.Anchor, error)
+	ProveInclusion(ctx context.Context, seq, size int64) ([]tlog.Hash, error)
+}
+
+// ledger is the append-only log itself.
+type ledger interface {
+	TreeSize(ctx context.Context) (int64, error)
+	Root(ctx context.Context, size int64) (tlog.Hash, error)
+	Entry(ctx context.Context, seq int64) (catalog.Entry, error)
+	Entries(ctx context.Context, from int64, only ...string) iter.Seq2[catalog.Entry, error]
+}

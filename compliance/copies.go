@@ -1,0 +1,196 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"saoluu/catalog"
+)
+
+// A copyFact is the newest good copy of an asset on one target.
+type copyFact struct {
+	catalog.Copy
+	run       string
+	seq       int64
+	taken     time.Time // the instant the data stand for
+	suspect   bool      // the clock was not to be trusted
+	onlyThere bool      // the run has no good copy anywhere else
+}
+
+func (f copyFact) evidence() []string {
+	return []string{"run:" + f.run, fmt.Sprintf("entry:%d", f.seq)}
+}
+
+// lookBack bounds the search for a target's newest copy, in runs. A target that
+// has had nothing for so long has no copy that counts.
+const lookBack = 64
+
+// copiesOf returns the newest good copy of an asset on each target of the
+// inventory, newest first. It reads as few runs as it can: one when every
+// target has its copy of the newest run.
+func (e *evaluation) copiesOf(ctx context.Context, a *asset) ([]copyFact, error) {
+	if a.looked {
+		return a.copies, nil
+	}
+	a.looked = true
+	q := catalog.RunQuery{Job: a.Job, GoodOnly: true, To: e.bound.Add(time.Second), AsOf: e.asOf, Newest: true, Limit: lookBack}
+	for run, err := range e.view.Runs(ctx, q) {
+		if err != nil {
+			return nil, fmt.Errorf("read the runs of %q: %w", a.Job, err)
+		}
+		if !run.ConsistentAt.Before(e.bound) && e.closed() || !run.Good(e.asOf) || (!run.Pruned.IsZero() && !run.Pruned.After(e.now)) {
+			continue
+		}
+		a.take(e, run)
+		if len(a.copies) >= len(a.Targets) && a.hasAll() {
+			break
+		}
+	}
+	return a.copies, nil
+}
+
+// take adds the good copies of a run on targets that have none yet.
+func (a *asset) take(e *evaluation, run catalog.Run) {
+	var good []catalog.Copy
+	for _, c := range run.Copies {
+		gone := run.Gone[c.Target]
+		if c.State == catalog.RunComplete && e.hasTarget(c.Target) && (gone.IsZero() || gone.After(e.now)) {
+			good = append(good, c)
+		}
+	}
+	slices.SortFunc(good, func(x, y catalog.Copy) int { return strings.Compare(x.Target, y.Target) })
+	for _, c := range good {
+		if !slices.ContainsFunc(a.copies, func(f copyFact) bool { return f.Target == c.Target }) {
+			a.copies = append(a.copies, copyFact{c, run.Run, run.Seq, run.ConsistentAt, run.ClockSuspect, len(good) == 1})
+		}
+	}
+}
+
+func (a *asset) hasAll() bool {
+	for _, t := range a.Targets {
+		if !slices.ContainsFunc(a.copies, func(f copyFact) bool { return f.Target == t }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *evaluation) hasTarget(name string) bool {
+	return slices.ContainsFunc(e.inv.Targets, func(t catalog.TargetRow) bool { return t.Name == name })
+}
+
+func (e *evaluation) targetRow(name string) catalog.TargetRow {
+	for _, t := range e.inv.Targets {
+		if t.Name == name {
+			return t
+		}
+	}
+	return catalog.TargetRow{Name: name}
+}
+
+// soundCopies returns the copies that count: not older than maxAge days, on a
+// target whose last re-read found no damage. left says what does not count.
+func (e *evaluation) soundCopies(ctx context.Context, a *asset, maxAge int) (sound []copyFact, left string, err error) {
+	all, err := e.copiesOf(ctx, a)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, c := range all {
+		t, err := e.target(ctx, c.Target)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case !t.damaged.IsZero():
+			left = sentences(left, fmt.Sprintf("“%s” có dữ liệu hỏng (phát hiện %s)", c.Target, vnDate(t.damaged, e.loc)))
+		case e.age(c.taken) > maxAge:
+			left = sentences(left, fmt.Sprintf("bản trên “%s” đã %d ngày", c.Target, e.age(c.taken)))
+		default:
+			sound = append(sound, c)
+		}
+	}
+	return sound, left, nil
+}
+
+// copiesCheck is the check on the number and variety of copies.
+type copiesCheck struct {
+	min      int // good copies on different targets
+	media    int // kinds of target among them; 0: not asked
+	offsite  int // copies at another site, offline or immutable (L4, L5); 0: not asked
+	maxAge   int // days
+	one      Outcome
+	shortage Outcome // media or offsite not reached
+}
+
+func parseCopies(s *scope) check {
+	return &copiesCheck{
+		min: s.number("min_copies", 2, 1, 9), media: s.number("min_media", 0, 0, 9), offsite: s.number("offline", 0, 0, 9),
+		maxAge: s.number("max_age_days", 31, 1, 3660), one: s.outcome("too_few", Warn), shortage: s.outcome("shortage", Warn),
+	}
+}
+
+func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asset) (judgement, error) {
+	sound, left, err := e.soundCopies(ctx, a, c.maxAge)
+	if err != nil {
+		return judgement{}, err
+	}
+	j := judgement{posture: Pass}
+	var places []string
+	types, away := map[string]bool{}, 0
+	for _, f := range sound {
+		places = append(places, "“"+f.Target+"”")
+		types[e.targetRow(f.Target).Type] = true
+		if s := f.Separation; s != nil && !s.Unknown && s.Level >= levelOtherSite {
+			away++
+		}
+		j.evidence = append(j.evidence, f.evidence()...)
+	}
+	switch {
+	case len(sound) == 0:
+		return e.noCopy(r, a, left), nil
+	case len(sound) < c.min:
+		j.posture = c.one
+	case len(types) < c.media || away < c.offsite:
+		j.posture = c.shortage
+	}
+	j.why = sentences(fmt.Sprintf("%d bản sao tốt không quá %d ngày: %s", len(sound), c.maxAge, strings.Join(places, ", ")), left)
+	if c.min > len(sound) {
+		j.why = sentences(j.why, fmt.Sprintf("cần ít nhất %d", c.min))
+	}
+	if c.media > 0 {
+		j.why = sentences(j.why, fmt.Sprintf("%d loại nơi lưu (cần %d)", len(types), c.media))
+	}
+	if c.offsite > 0 {
+		j.why = sentences(j.why, fmt.Sprintf("%d bản ở địa điểm khác hoặc ngoại tuyến (cần %d)", away, c.offsite))
+	}
+	j.evidence = slices.Compact(j.evidence)
+	j.distrust(sound)
+	return j, nil
+}
+
+// noCopy is the judgement when there is nothing to look at: not due for a new
+// asset, failed for any other.
+func (e *evaluation) noCopy(r *Rule, a *asset, left string) judgement {
+	start, _ := a.start(r, e.loc)
+	days := e.age(start)
+	why := sentences(fmt.Sprintf("không có bản sao tốt nào sau %d ngày", days), left)
+	return judgement{posture: graded(days, entryWarnDays, entryFailDays, Pending), why: why,
+		remedy: "Chạy sao lưu ngay và xử lý nguyên nhân."}
+}
+
+// A new asset has its first good backup within 7 days, at the latest within 31:
+// the same figures as for the monthly duty.
+const (
+	entryWarnDays = 7
+	entryFailDays = 31
+)
+
+// distrust warns when a run it rests on was made while the clock was suspect.
+func (j *judgement) distrust(used []copyFact) {
+	if slices.ContainsFunc(used, func(f copyFact) bool { return f.suspect }) {
+		j.posture = worse(j.posture, Warn)
+		j.why = sentences(j.why, "đồng hồ máy không đáng tin vào lúc sao lưu")
+	}
+}

@@ -1,0 +1,203 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"saoluu/catalog"
+	"saoluu/internal/calendar"
+)
+
+// A scenario is a small catalog in memory: one asset, or none, with the history
+// that a pack's test gives. It answers as of an instant like the real one.
+type scenario struct {
+	loc      *time.Location
+	site     catalog.SiteInfo
+	set      time.Time
+	assets   []catalog.Asset
+	removed  []catalog.RemovedAsset
+	targets  []catalog.TargetRow
+	classes  []catalog.ClassInfo
+	runs     []catalog.Run // oldest first
+	tests    []catalog.Test
+	checks   []catalog.Check
+	anchors  []catalog.Anchor
+	controls []catalog.Control
+	entries  []catalog.Entry
+	broken   bool // the ledger's entries are not those its hashes were made of
+}
+
+func (s *scenario) Inventory(_ context.Context, asOf time.Time) (catalog.InventoryAt, error) {
+	inv := catalog.InventoryAt{Since: map[string]time.Time{}}
+	if s.set.After(asOf) {
+		return inv, nil
+	}
+	inv.InventorySet = catalog.InventorySet{Site: s.site, Classes: s.classes, Targets: s.targets, Assets: slices.Clone(s.assets)}
+	inv.SetAt = s.set
+	for _, a := range s.assets {
+		inv.Since[a.Job] = s.set
+	}
+	for _, r := range s.removed {
+		inv.Since[r.Asset.Job] = s.set
+		if r.At.After(asOf) {
+			inv.Assets = append(inv.Assets, r.Asset)
+		} else {
+			inv.Removed = append(inv.Removed, r)
+		}
+	}
+	return inv, nil
+}
+
+// goodAt returns the runs that counted as good at asOf, oldest first.
+func (s *scenario) goodAt(job string, asOf time.Time) []catalog.Run {
+	return slices.DeleteFunc(slices.Clone(s.runs), func(r catalog.Run) bool { return r.Job != job || !r.Good(asOf) })
+}
+
+func (s *scenario) Months(_ context.Context, from, to, asOf time.Time) ([]catalog.Month, error) {
+	byMonth := map[string]*catalog.Month{}
+	var order []string
+	for _, r := range s.runs {
+		at := r.ConsistentAt
+		if at.IsZero() {
+			at = r.StartedAt
+		}
+		if at.Before(from) || !at.Before(to) || r.FinishedAt.After(asOf) {
+			continue
+		}
+		month := calendar.MonthOf(at, s.loc)
+		key := r.Job + " " + month.String()
+		m := byMonth[key]
+		if m == nil {
+			m = &catalog.Month{Job: r.Job, Start: month.Start(s.loc)}
+			byMonth[key], order = m, append(order, key)
+		}
+		switch {
+		case r.Good(asOf):
+			if m.Good++; m.First.IsZero() {
+				m.First = at
+			}
+			m.Last = at
+		case r.State == catalog.RunComplete:
+			m.Voided++
+		default:
+			m.Bad++
+		}
+	}
+	slices.Sort(order)
+	months := make([]catalog.Month, 0, len(order))
+	for _, key := range order {
+		months = append(months, *byMonth[key])
+	}
+	return months, nil
+}
+
+func (s *scenario) GoodTimes(_ context.Context, job string, from, to, asOf time.Time) ([]time.Time, error) {
+	var times []time.Time
+	for _, r := range s.goodAt(job, asOf) {
+		if !r.ConsistentAt.Before(from) && r.ConsistentAt.Before(to) {
+			times = append(times, r.ConsistentAt)
+		}
+	}
+	return times, nil
+}
+
+func (s *scenario) Runs(_ context.Context, q catalog.RunQuery) iter.Seq2[catalog.Run, error] {
+	var chosen []catalog.Run
+	for _, r := range s.runs {
+		at := r.ConsistentAt
+		if at.IsZero() {
+			at = r.StartedAt
+		}
+		outside := (!q.From.IsZero() && at.Before(q.From)) || (!q.To.IsZero() && !at.Before(q.To))
+		if r.Job == q.Job && !outside && !r.FinishedAt.After(q.AsOf) && (!q.GoodOnly || r.Good(q.AsOf)) {
+			chosen = append(chosen, r)
+		}
+	}
+	return chosenOf(chosen, q.Newest, q.Limit)
+}
+
+func (s *scenario) Tests(_ context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error] {
+	var chosen []catalog.Test
+	for _, t := range s.tests {
+		at := t.FinishedAt
+		outside := (!q.From.IsZero() && at.Before(q.From)) || (!q.To.IsZero() && !at.Before(q.To))
+		if t.Job == q.Job && !outside && !at.After(q.AsOf) {
+			chosen = append(chosen, t)
+		}
+	}
+	return chosenOf(chosen, q.Newest, q.Limit)
+}
+
+// chosenOf yields rows in the order and number a query asks for.
+func chosenOf[R any](rows []R, newest bool, limit int) iter.Seq2[R, error] {
+	if newest {
+		slices.Reverse(rows)
+	}
+	if limit > 0 && len(rows) > limit {
+		rows = rows[:limit]
+	}
+	return func(yield func(R, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *scenario) Controls(_ context.Context, asOf time.Time) (map[string]catalog.Control, error) {
+	newest := map[string]catalog.Control{}
+	for _, c := range s.controls {
+		if !c.At.After(asOf) {
+			newest[c.Source] = c
+		}
+	}
+	return newest, nil
+}
+
+func (s *scenario) Checks(_ context.Context, target string, asOf time.Time) ([]catalog.Check, error) {
+	return slices.DeleteFunc(slices.Clone(s.checks), func(c catalog.Check) bool { return c.Target != target || c.At.After(asOf) }), nil
+}
+
+func (s *scenario) Anchors(_ context.Context, asOf time.Time) ([]catalog.Anchor, error) {
+	return slices.DeleteFunc(slices.Clone(s.anchors), func(a catalog.Anchor) bool { return a.At.After(asOf) }), nil
+}
+
+func (s *scenario) TreeSize(context.Context) (int64, error) { return int64(len(s.entries)), nil }
+
+func (s *scenario) Root(_ context.Context, size int64) (tlog.Hash, error) {
+	tree := frontier{}
+	for _, e := range s.entries[:size] {
+		line := e.JSON
+		if s.broken && e.Seq == 0 {
+			line = append([]byte("changed "), line...)
+		}
+		tree.add(tlog.RecordHash(line))
+	}
+	return tree.root(), nil
+}
+
+func (s *scenario) Entry(_ context.Context, seq int64) (catalog.Entry, error) {
+	if seq < 0 || seq >= int64(len(s.entries)) {
+		return catalog.Entry{}, fmt.Errorf("entry %d: not there", seq)
+	}
+	return s.entries[seq], nil
+}
+
+// Entries yields nothing for a kind: a scenario has no target enrolments.
+func (s *scenario) Entries(_ context.Context, from int64, only ...string) iter.Seq2[catalog.Entry, error] {
+	if len(only) > 0 {
+		return chosenOf([]catalog.Entry{}, false, 0)
+	}
+	return chosenOf(slices.Clone(s.entries[min(int(from), len(s.entries)):]), false, 0)
+}
+
+// ProveInclusion is never asked of so short a ledger.
+func (s *scenario) ProveInclusion(_ context.Context, seq, _ int64) ([]tlog.Hash, error) {
+	return nil, fmt.Errorf("entry %d: a scenario keeps no proofs", seq)
+}

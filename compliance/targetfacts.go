@@ -1,0 +1,98 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"saoluu/catalog"
+)
+
+// targetFacts is what is known of one target at the instant judged.
+type targetFacts struct {
+	enrolled time.Time // zero when not recorded
+	read     time.Time // newest group of packs read back whole
+	whole    time.Time // every group was read back whole at or after this; zero when never
+	damaged  time.Time // since when damage is known that no later re-read has cleared; zero when none
+	groups   int       // groups a full pass has
+	done     int       // groups read in the pass under way or last finished
+}
+
+// target reads a target's re-reads, once.
+func (e *evaluation) target(ctx context.Context, name string) (*targetFacts, error) {
+	if t := e.targets[name]; t != nil {
+		return t, nil
+	}
+	if e.enrolled == nil {
+		if err := e.readEnrolments(ctx); err != nil {
+			return nil, err
+		}
+	}
+	checks, err := e.view.Checks(ctx, name, e.now)
+	if err != nil {
+		return nil, fmt.Errorf("read the re-reads of %q: %w", name, err)
+	}
+	t := &targetFacts{enrolled: e.enrolled[name]}
+	t.follow(checks)
+	e.targets[name] = t
+	return t, nil
+}
+
+// readEnrolments finds when each target was first enrolled.
+func (e *evaluation) readEnrolments(ctx context.Context) error {
+	e.enrolled = map[string]time.Time{}
+	for entry, err := range e.view.Entries(ctx, 0, catalog.TargetEnrolled{}.Kind()) {
+		if err != nil {
+			return fmt.Errorf("read when targets were enrolled: %w", err)
+		}
+		event, err := entry.Decode()
+		if err != nil {
+			return fmt.Errorf("read when targets were enrolled: %w", err)
+		}
+		if t, ok := event.(catalog.TargetEnrolled); ok && !entry.At.After(e.now) && e.enrolled[t.Target].IsZero() {
+			e.enrolled[t.Target] = entry.At
+		}
+	}
+	return nil
+}
+
+// follow goes through the re-reads in order. A group is known to be whole since
+// it was last read; damage stands until the same group is read whole again. A
+// re-read that could not look changes nothing.
+func (t *targetFacts) follow(checks []catalog.Check) {
+	whole, bad := map[int]time.Time{}, map[int]time.Time{}
+	for _, c := range checks {
+		if c.Of != t.groups && c.Of > 0 {
+			t.groups, whole = c.Of, map[int]time.Time{} // groups of another division say nothing about these
+		}
+		switch c.State {
+		case catalog.RunComplete:
+			delete(bad, c.N)
+			whole[c.N], t.read = c.FinishedAt, c.FinishedAt
+		case catalog.RunFailed:
+			delete(whole, c.N)
+			if bad[c.N].IsZero() {
+				bad[c.N] = c.FinishedAt
+			}
+		}
+	}
+	t.done = len(whole)
+	if t.groups > 0 && t.done == t.groups {
+		for _, at := range whole {
+			if t.whole.IsZero() || at.Before(t.whole) {
+				t.whole = at
+			}
+		}
+	}
+	for _, at := range bad {
+		if t.damaged.IsZero() || at.Before(t.damaged) {
+			t.damaged = at
+		}
+	}
+}
+
+// firstCopy estimates when the first copy of an asset reached a target: not
+// before the target was enrolled nor before the first good backup.
+func (t *targetFacts) firstCopy(a *asset) time.Time {
+	return later(a.firstGood(), t.enrolled)
+}

@@ -1,0 +1,105 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// verification is the check that stored copies are read back.
+type verification struct {
+	newestDays  int // since the newest copy's data were last read back in full
+	olderDays   int // the same for older copies
+	offlineDays int // both, on removable media
+	graceDays   int // overdue by so much only warns
+	repairDays  int // damage beside another good copy only warns for so long
+}
+
+func parseVerification(s *scope) check {
+	return &verification{
+		newestDays: s.number("newest_days", 31, 1, 366), olderDays: s.number("older_days", 92, 1, 366),
+		offlineDays: s.number("offline_days", 186, 1, 732), graceDays: s.number("grace_days", 14, 0, 92),
+		repairDays: s.number("repair_days", 7, 0, 31),
+	}
+}
+
+func (c *verification) asset(ctx context.Context, e *evaluation, r *Rule, a *asset) (judgement, error) {
+	copies, err := e.copiesOf(ctx, a)
+	if err != nil {
+		return judgement{}, err
+	}
+	if len(copies) == 0 {
+		return e.noCopy(r, a, ""), nil
+	}
+	tests, err := e.testsOf(ctx, a)
+	if err != nil {
+		return judgement{}, err
+	}
+	sound, _, err := e.soundCopies(ctx, a, entryFailDays)
+	if err != nil {
+		return judgement{}, err
+	}
+	j := judgement{posture: Pending}
+	for _, f := range copies {
+		t, err := e.target(ctx, f.Target)
+		if err != nil {
+			return judgement{}, err
+		}
+		outcome, why := c.copy(e, a, f, t, tests)
+		if !t.damaged.IsZero() {
+			outcome, why = c.damaged(e, f, t, len(sound) > 0)
+			j.remedy = "Thay hoặc sửa nơi lưu, tạo lại bản sao rồi đọc kiểm tra lại toàn bộ."
+		}
+		if outcome != Pending || j.posture == Pending {
+			j.posture = worse(j.posture, outcome)
+		}
+		j.why = sentences(j.why, why)
+	}
+	return j, nil
+}
+
+// damaged judges a copy on a target where a re-read found damage.
+func (c *verification) damaged(e *evaluation, f copyFact, t *targetFacts, other bool) (Outcome, string) {
+	why := fmt.Sprintf("“%s”: đọc kiểm tra phát hiện hỏng ngày %s", f.Target, vnDate(t.damaged, e.loc))
+	switch {
+	case !other:
+		return Fail, why + ", không còn bản sao tốt nào khác"
+	case e.age(t.damaged) > c.repairDays:
+		return Fail, fmt.Sprintf("%s, quá %d ngày chưa khắc phục", why, c.repairDays)
+	default:
+		return Warn, why + ", còn bản sao tốt ở nơi khác"
+	}
+}
+
+// copy judges one target that is whole as far as is known. Data are read back
+// group by group, so the newest copy counts as read when every group was, or
+// when a full restore test fetched a copy from this target.
+func (c *verification) copy(e *evaluation, a *asset, f copyFact, t *targetFacts, tests testFacts) (Outcome, string) {
+	newestLimit, olderLimit := c.newestDays, c.olderDays
+	if e.targetRow(f.Target).Type == "removable" {
+		newestLimit, olderLimit = c.offlineDays, c.offlineDays
+	}
+	first := t.firstCopy(a)
+	newest, older := later(t.whole, tests.fullOn(f.Target)), t.whole
+	o, why := c.grade(e, newest, first, newestLimit)
+	p, whyOlder := c.grade(e, older, first, olderLimit)
+	text := fmt.Sprintf("“%s”: %s", f.Target, why)
+	if severity(p) > severity(o) {
+		text = fmt.Sprintf("“%s”: các bản cũ %s", f.Target, whyOlder)
+	}
+	if t.groups > 0 && t.done < t.groups {
+		text += fmt.Sprintf(" (mới đọc %d/%d nhóm)", t.done, t.groups)
+	}
+	return worse(o, p), text
+}
+
+// grade judges how long ago something was read back, or has waited to be read
+// for the first time.
+func (c *verification) grade(e *evaluation, read, first time.Time, limit int) (Outcome, string) {
+	good, since, text := Pass, read, "đọc kiểm tra toàn bộ %d ngày trước (hạn %d ngày)"
+	if read.IsZero() {
+		good, since, text = Pending, first, "chưa từng đọc kiểm tra toàn bộ sau %d ngày (hạn %d ngày)"
+	}
+	days := e.age(since)
+	return graded(days, limit, limit+c.graceDays, good), fmt.Sprintf(text, days, limit)
+}

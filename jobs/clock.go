@@ -41,8 +41,13 @@ func (c *Clock) Look() (before, after time.Time, jumped bool) {
 	return expected, wall, jumped
 }
 
-// Mark returns a reading to ask JumpedSince about later.
-func (c *Clock) Mark() time.Duration { return c.Mono() }
+// Mark looks at the clocks and returns a reading to ask JumpedSince about later.
+func (c *Clock) Mark() time.Duration {
+	c.Look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mono
+}
 
 // JumpedSince reports whether the wall clock has jumped since the mark: what was
 // dated in between is suspect.
@@ -50,5 +55,5 @@ func (c *Clock) JumpedSince(mark time.Duration) bool {
 	c.Look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.jumped && c.jumpedAt >= mark
+	return c.jumped && c.jumpedAt > mark
 }

@@ -1,0 +1,105 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// RestorePostgres loads the parts of a Postgres backup, given as files by part
+// name, into a new database of a running server. address is a postgresql:// URI
+// that names the database; its password, when not in it, comes from PGPASSWORD
+// or the password file, as with PostgreSQL's own programs. A database that is
+// there is refused, or with overwrite dropped first. On error no database is
+// left behind by us. Roles are not made: they belong to the whole server.
+func RestorePostgres(ctx context.Context, address string, files map[string]string, overwrite bool) error {
+	const op = "restore to the server"
+	settings, err := pgx.ParseConfig(address)
+	if err != nil || settings.Database == "" {
+		return fault.New(fault.Usage, op, errors.New("the address cannot be understood"), "write postgresql://user@host/new_database")
+	}
+	name := settings.Database
+	op2 := fmt.Sprintf("restore to database %q", name)
+	settings.Database = "postgres"
+	conn, err := openPostgres(ctx, settings)
+	if err != nil {
+		kind, hint := pgKind(err, "")
+		return fault.New(kind, op2, errors.New(blanked(pgText(err), settings.Password)), hint)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := makeDatabase(ctx, conn, op2, name, overwrite); err != nil {
+		return err
+	}
+	if err := loadDump(ctx, conn, op2, name, files[partDatabase]); err != nil {
+		_, dropped := conn.Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize())
+		return errors.Join(err, dropped)
+	}
+	return nil
+}
+
+// makeDatabase makes the empty database.
+func makeDatabase(ctx context.Context, conn *pgx.Conn, op, name string, overwrite bool) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)", name).Scan(&exists); err != nil {
+		return fault.New(fault.Failed, op, errors.New(pgText(err)), "")
+	}
+	quoted := pgx.Identifier{name}.Sanitize()
+	switch {
+	case exists && !overwrite:
+		return fault.New(fault.Refused, op, errors.New("it is there already"), "choose a new name, or say --overwrite")
+	case exists:
+		if _, err := conn.Exec(ctx, "DROP DATABASE "+quoted); err != nil {
+			return fault.New(fault.Failed, op, errors.New(pgText(err)), "end the sessions that use it")
+		}
+	}
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+quoted+" TEMPLATE template0"); err != nil {
+		kind, _ := pgKind(err, "")
+		return fault.New(kind, op, errors.New(pgText(err)), "restore as a user that may make databases")
+	}
+	return nil
+}
+
+// loadDump runs pg_restore in one transaction. The password travels in the
+// environment of the child alone.
+func loadDump(ctx context.Context, conn *pgx.Conn, op, name, dump string) error {
+	c := conn.Config()
+	major, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
+	version, err := strconv.Atoi(major)
+	if err != nil {
+		return fault.New(fault.Failed, op, fmt.Errorf("server version %q", major), "")
+	}
+	program, err := PostgresProgram(ctx, "", "pg_restore", version)
+	if err != nil {
+		return err
+	}
+	_, err = command.Run(ctx, command.Cmd{
+		Argv: []string{program, "--exit-on-error", "--single-transaction", "--no-password", "--dbname", name, dump},
+		Env: []string{
+			"PATH=/usr/bin:/bin", "LC_ALL=C", "PGHOST=" + c.Host, "PGPORT=" + strconv.Itoa(int(c.Port)), "PGUSER=" + c.User, "PGPASSWORD=" + c.Password,
+		},
+		Secrets: []string{c.Password},
+	})
+	var exit *command.ExitError
+	if errors.As(err, &exit) && strings.Contains(exit.Stderr, "role ") && strings.Contains(exit.Stderr, "does not exist") {
+		return fault.New(fault.Failed, op, err, "make the missing role first: \"saoluu restore JOB --to DIR\" gives globals.sql with all roles")
+	}
+	if err != nil {
+		return fault.New(fault.KindOf(err), op, err, fault.HintOf(err))
+	}
+	return nil
+}
+
+// blanked removes a password from a text.
+func blanked(text, password string) string {
+	if password == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, password, "***")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,11 @@ func RestorePostgres(ctx context.Context, address string, files map[string]strin
 	settings, err := pgx.ParseConfig(address)
 	if err != nil || settings.Database == "" {
 		return fault.New(fault.Usage, op, errors.New("the address cannot be understood"), "write postgresql://user@host/new_database")
+	}
+	if u, err := url.Parse(address); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			return fault.New(fault.Usage, op, errors.New("the address holds a password, which anybody on this machine can read"), "leave it out and set PGPASSWORD or use a password file")
+		}
 	}
 	name := settings.Database
 	op2 := fmt.Sprintf("restore to database %q", name)
@@ -80,7 +86,7 @@ func loadDump(ctx context.Context, conn *pgx.Conn, op, name, dump string) error 
 		return err
 	}
 	_, err = command.Run(ctx, command.Cmd{
-		Argv: []string{program, "--exit-on-error", "--single-transaction", "--no-password", "--dbname", name, dump},
+		Argv: []string{program, "--exit-on-error", "--single-transaction", "--no-password", "--dbname=" + connString(map[string]string{"dbname": name}), dump},
 		Env: []string{
 			"PATH=/usr/bin:/bin", "LC_ALL=C", "PGHOST=" + c.Host, "PGPORT=" + strconv.Itoa(int(c.Port)), "PGUSER=" + c.User, "PGPASSWORD=" + c.Password,
 		},

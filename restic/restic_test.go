@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
 )
+
+var emptyRepo template
 
 // TestMain lets the test binary be the pump, and a parent that is to be killed.
 func TestMain(m *testing.M) {
@@ -27,13 +30,16 @@ func TestMain(m *testing.M) {
 			os.Exit(holdGate(os.Args[2:]))
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(emptyRepo.dir) // empty when nobody made one
+	os.Exit(code)
 }
 
 // testEngine is the real restic. Without one the test is skipped, or fails where
 // skipping is forbidden.
 func testEngine(t *testing.T) *Engine {
 	t.Helper()
+	t.Parallel() // restic spends most of its time deriving keys and sleeping
 	here, err := filepath.Abs("../bin/restic")
 	if err != nil {
 		t.Fatal(err)
@@ -67,11 +73,35 @@ func testRepo(t *testing.T, name string) Repo {
 	return Repo{Name: name, URL: filepath.Join(dir, "repo"), PasswordFile: key, Gate: NewGate(filepath.Join(dir, "gate"), name, 2)}
 }
 
-// newRepo makes one.
+// A template is an empty repository that tests take copies of: making one costs
+// seconds of key derivation.
+type template struct {
+	sync.Once
+	dir string
+}
+
+// newRepo gives an empty repository.
 func newRepo(t *testing.T, e *Engine, name string) Repo {
 	t.Helper()
+	emptyRepo.Do(func() {
+		r := testRepo(t, "template")
+		if _, err := e.Init(t.Context(), r, InitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := os.MkdirTemp("", "saoluu-template-")
+		if err == nil {
+			err = os.CopyFS(dir, os.DirFS(r.URL))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		emptyRepo.dir = dir
+	})
+	if emptyRepo.dir == "" {
+		t.Fatal("no repository could be made")
+	}
 	r := testRepo(t, name)
-	if _, err := e.Init(t.Context(), r, InitOptions{}); err != nil {
+	if err := os.CopyFS(r.URL, os.DirFS(emptyRepo.dir)); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -2,16 +2,19 @@ package compliance
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"saoluu/catalog"
+	"saoluu/internal/calendar"
 )
 
 // A State is one light of the quick posture.
 type State string
 
-// The states, best first.
+// The states.
 const (
 	Good    State = "good"
 	Warning State = "warning"
@@ -21,37 +24,39 @@ const (
 
 // A Status is the posture of a site from kept state only.
 type Status struct {
-	At      time.Time
-	Overall State
-	Why     string // English; why Overall is not Good, empty if it is
-	Jobs    []JobStatus
-	Targets []TargetStatus
+	At      time.Time      `json:"at"`
+	Overall State          `json:"overall"`
+	Why     string         `json:"why"` // English; why Overall is not Good, empty if it is
+	Jobs    []JobStatus    `json:"jobs"`
+	Targets []TargetStatus `json:"targets"`
 }
 
-// A JobStatus is one job's light. Times are zero when there is none.
+// A JobStatus is one job's light. Times are zero, and absent from JSON, when
+// there is none.
 type JobStatus struct {
-	Job        string        `json:"job"`
-	Title      string        `json:"title"`
-	Importance string        `json:"importance"`
-	State      State         `json:"state"`
-	Why        string        `json:"why"`       // English; all reasons, worst first
-	LastGood   time.Time     `json:"last_good"` // consistent time of the newest good run
-	Age        time.Duration `json:"-"`         // of LastGood; 0 when there is none
-	LastTest   time.Time     `json:"last_test"`
-	Verdict    string        `json:"verdict"`
-	Level      string        `json:"level"`
-	NextDue    time.Time     `json:"next_due"`
-	Overdue    int           `json:"overdue"`
-	Running    string        `json:"running"` // run under way
+	Job        string    `json:"job"`
+	Title      string    `json:"title"`
+	Importance string    `json:"importance"`
+	State      State     `json:"state"`
+	Why        string    `json:"why"`                  // English; all reasons, worst first
+	LastGood   time.Time `json:"last_good,omitzero"`   // consistent time of the newest good run
+	AgeSeconds int64     `json:"age_seconds"`          // of LastGood; 0 when there is none
+	LastTest   time.Time `json:"last_test,omitzero"`   // end of the newest finished restore test
+	Verdict    string    `json:"verdict"`              // of that test
+	Level      string    `json:"level"`                // it reached
+	LastPassed time.Time `json:"last_passed,omitzero"` // end of the newest passed restore test
+	NextDue    time.Time `json:"next_due,omitzero"`    // earliest open backup slot
+	Overdue    int       `json:"overdue"`              // open slots past due by more than an hour
+	Running    string    `json:"running"`              // run under way
 }
 
 // A TargetStatus is one target's light.
 type TargetStatus struct {
 	Target    string    `json:"target"`
 	State     State     `json:"state"`
-	Why       string    `json:"why"`
-	LastCopy  time.Time `json:"last_copy"`
-	LastCheck time.Time `json:"last_check"`
+	Why       string    `json:"why"` // English
+	LastCopy  time.Time `json:"last_copy,omitzero"`
+	LastCheck time.Time `json:"last_check,omitzero"`
 	Overdue   int       `json:"overdue"`
 }
 
@@ -60,10 +65,313 @@ type PostureView interface {
 	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
 	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
+	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
 }
 
+const (
+	overdueGrace  = time.Hour           // a slot may be open so long after it was due
+	importantAge  = 31 * 24 * time.Hour // the monthly duty in days (requirements on monthly backups)
+	anchorAge     = 48 * time.Hour      // the ledger is anchored daily
+	clockTolerant = 5 * time.Minute     // a time so far in the future means a clock was wrong
+)
+
 // Posture says how things stand, from kept state only: its cost does not grow
-// with the number of runs.
+// with the number of runs. A job is Good only when it has a fresh good backup, a
+// passed restore test, nothing overdue, a next backup planned and targets that
+// work. An error means that the catalog could not be read.
 func Posture(ctx context.Context, view PostureView, now time.Time) (Status, error) {
-	return Status{}, errors.New("being built")
+	s := Status{At: now, Overall: Good, Jobs: []JobStatus{}, Targets: []TargetStatus{}}
+	inv, err := view.Inventory(ctx, now)
+	if err != nil {
+		return Status{}, fmt.Errorf("read the inventory: %w", err)
+	}
+	if inv.SetAt.IsZero() {
+		s.Overall, s.Why = NoIdea, "no inventory has been recorded yet: the daemon has never run"
+		return s, nil
+	}
+	loc, err := calendar.Zone(zoneOf(inv))
+	if err != nil {
+		return Status{}, err
+	}
+	jobs, err := view.JobStates(ctx, now, overdueGrace)
+	if err != nil {
+		return Status{}, fmt.Errorf("read the state of jobs: %w", err)
+	}
+	targets, err := view.TargetStates(ctx, now, overdueGrace)
+	if err != nil {
+		return Status{}, fmt.Errorf("read the state of targets: %w", err)
+	}
+	controls, err := view.Controls(ctx, now)
+	if err != nil {
+		return Status{}, fmt.Errorf("read the negative controls: %w", err)
+	}
+	p := posture{now: now, loc: loc, inv: inv, controls: controls, lights: map[string]State{}}
+	s.Targets = p.targets(targets)
+	s.Jobs = p.jobs(jobs)
+	s.Overall, s.Why = overall(s)
+	return s, nil
+}
+
+// posture is what the lights are judged by.
+type posture struct {
+	now      time.Time
+	loc      *time.Location
+	inv      catalog.InventoryAt
+	controls map[string]catalog.Control
+	lights   map[string]State // of the targets
+}
+
+// reasons collects why a light is not green.
+type reasons struct {
+	state State
+	texts [3][]string // failing, unknown, warning
+}
+
+func (r *reasons) add(state State, format string, args ...any) {
+	if r.state == "" || rankState(state) > rankState(r.state) {
+		r.state = state
+	}
+	i := map[State]int{Failing: 0, NoIdea: 1, Warning: 2}[state]
+	r.texts[i] = append(r.texts[i], fmt.Sprintf(format, args...))
+}
+
+// result returns the light and all reasons, worst first.
+func (r *reasons) result() (State, string) {
+	if r.state == "" {
+		return Good, ""
+	}
+	return r.state, strings.Join(slices.Concat(r.texts[:]...), "; ")
+}
+
+func rankState(s State) int { return slices.Index([]State{Good, Warning, NoIdea, Failing}, s) }
+
+// targets judges the targets of the inventory.
+func (p *posture) targets(states []catalog.TargetState) []TargetStatus {
+	byName := map[string]catalog.TargetState{}
+	for _, t := range states {
+		byName[t.Target] = t
+	}
+	out := make([]TargetStatus, 0, len(p.inv.Targets))
+	for _, row := range p.inv.Targets {
+		t := byName[row.Name]
+		state, why := p.target(t)
+		p.lights[row.Name] = state
+		out = append(out, TargetStatus{Target: row.Name, State: state, Why: why, LastCopy: t.LastCopyAt, LastCheck: t.LastCheckAt, Overdue: t.Overdue})
+	}
+	return out
+}
+
+func (p *posture) target(t catalog.TargetState) (State, string) {
+	var r reasons
+	if t.Repository == "" {
+		r.add(Warning, "no repository has been made on it yet")
+		return r.result()
+	}
+	switch {
+	case t.LastCheck == catalog.RunFailed:
+		r.add(Failing, "the re-read of %s found damage or missing backups", p.day(t.LastCheckAt))
+	case t.LastCheckAt.IsZero():
+		r.add(Warning, "nothing on it has been read back yet")
+	case t.LastCheck != catalog.RunComplete:
+		r.add(Warning, "the re-read of %s could not look", p.day(t.LastCheckAt))
+	}
+	if t.LastError != "" {
+		r.add(Warning, "last error: %s", t.LastError)
+	}
+	if t.Overdue > 0 {
+		r.add(Warning, "%s overdue", slots(t.Overdue, "upkeep slot"))
+	}
+	switch {
+	case t.AnchoredAt.IsZero():
+		r.add(Warning, "the ledger has not been anchored on it yet")
+	case p.now.Sub(t.AnchoredAt) > anchorAge:
+		r.add(Warning, "the ledger was last anchored on it %s", p.day(t.AnchoredAt))
+	}
+	return r.result()
+}
+
+// jobs judges the jobs of the inventory, in its order.
+func (p *posture) jobs(states []catalog.JobState) []JobStatus {
+	byName := map[string]catalog.JobState{}
+	for _, j := range states {
+		byName[j.Job] = j
+	}
+	out := make([]JobStatus, 0, len(p.inv.Assets))
+	for _, a := range p.inv.Assets {
+		j := byName[a.Job]
+		status := JobStatus{
+			Job: a.Job, Title: a.Title, Importance: a.Importance, LastGood: j.LastGoodAt, LastTest: j.LastTestAt, Verdict: j.LastVerdict,
+			Level: j.LastLevel, LastPassed: j.LastPassedAt, NextDue: j.NextDue, Overdue: j.Overdue, Running: j.Running,
+		}
+		if !j.LastGoodAt.IsZero() {
+			status.AgeSeconds = int64(p.now.Sub(j.LastGoodAt) / time.Second)
+		}
+		var r reasons
+		p.fresh(a, j, &r)
+		p.lastRun(j, &r)
+		p.tested(a, j, &r)
+		p.due(j, &r)
+		p.places(a, &r)
+		status.State, status.Why = r.result()
+		out = append(out, status)
+	}
+	return out
+}
+
+// fresh judges the newest good backup against the monthly duty and the job's
+// own schedule: it fails when two due times in a row have passed without one.
+func (p *posture) fresh(a catalog.Asset, j catalog.JobState, r *reasons) {
+	if j.LastGoodAt.IsZero() {
+		switch {
+		case j.Overdue > 0 || p.now.Sub(p.inv.Since[a.Job]) > importantAge:
+			r.add(Failing, "never backed up")
+		default:
+			r.add(Warning, "not backed up yet")
+		}
+		return
+	}
+	age := p.now.Sub(j.LastGoodAt)
+	if age < -clockTolerant {
+		r.add(Warning, "the newest good backup lies in the future: a clock is or was wrong")
+	}
+	if a.Importance != "low" && age > importantAge {
+		r.add(Failing, "the newest good backup is %d days old", int(age/(24*time.Hour)))
+		return
+	}
+	schedule, err := calendar.ParseSchedule(a.Schedule)
+	if err != nil || schedule.IsZero() {
+		r.add(Warning, "its schedule %q cannot be read", a.Schedule)
+		return
+	}
+	last := schedule.Prev(p.now.Add(-overdueGrace), p.loc)
+	if last.IsZero() {
+		return
+	}
+	before := schedule.Prev(last, p.loc)
+	switch {
+	case !before.IsZero() && j.LastGoodAt.Before(before):
+		r.add(Failing, "no good backup since %s, although two were due", p.day(j.LastGoodAt))
+	case j.LastGoodAt.Before(last) && j.Running == "" && p.inv.Since[a.Job].Before(last):
+		r.add(Warning, "no good backup since the one due %s", p.day(last))
+	}
+}
+
+// lastRun judges the newest finished run.
+func (p *posture) lastRun(j catalog.JobState, r *reasons) {
+	detail := ""
+	if j.LastError != "" {
+		detail = ": " + j.LastError
+	}
+	retrying := j.Running != "" || (!j.NextDue.IsZero() && !j.NextDue.After(p.now))
+	switch j.LastState {
+	case catalog.RunComplete, "":
+	case catalog.RunIncomplete:
+		r.add(Warning, "the last run was incomplete%s", detail)
+	case catalog.RunSkipped:
+		r.add(Warning, "the last run was skipped%s", detail)
+	default:
+		if retrying {
+			r.add(Warning, "the last run %s, another try is under way%s", pastTense(j.LastState), detail)
+		} else {
+			r.add(Failing, "the last run %s%s", pastTense(j.LastState), detail)
+		}
+	}
+}
+
+func pastTense(state string) string {
+	if state == catalog.RunInterrupted {
+		return "was interrupted"
+	}
+	return state
+}
+
+// tested judges the newest restore test. What could not be looked at is not
+// good, and a passed test is worth nothing when the same checks missed a copy
+// damaged on purpose.
+func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
+	switch j.LastVerdict {
+	case catalog.VerdictPassed:
+		if c, ok := p.controls[a.Source]; ok && !c.Caught {
+			r.add(Warning, "its restore tests prove nothing: they missed a copy damaged on purpose")
+		}
+	case catalog.VerdictFailed:
+		r.add(Failing, "the restore test of %s failed", p.day(j.LastTestAt))
+	case "":
+		r.add(Warning, "never restore-tested")
+	default:
+		r.add(Warning, "the restore test of %s came to no verdict (%s)", p.day(j.LastTestAt), j.LastVerdict)
+	}
+	if j.LastVerdict != catalog.VerdictPassed || j.NextTestDue.IsZero() {
+		return
+	}
+	if p.now.Sub(j.NextTestDue) > overdueGrace {
+		r.add(Warning, "a restore test has been due since %s", p.day(j.NextTestDue))
+	}
+}
+
+// due judges the slots: what is late, and whether anything is planned at all.
+func (p *posture) due(j catalog.JobState, r *reasons) {
+	if j.Overdue > 0 && j.Running == "" {
+		r.add(Warning, "%s overdue since %s", slots(j.Overdue, "slot"), p.day(j.OldestOverdue))
+	}
+	if j.NextDue.IsZero() {
+		r.add(Warning, "no backup is planned: is the daemon running?")
+	}
+}
+
+// places judges the job's targets: a copy on a broken target is no copy.
+func (p *posture) places(a catalog.Asset, r *reasons) {
+	var broken []string
+	for _, t := range a.Targets {
+		if p.lights[t] == Failing {
+			broken = append(broken, fmt.Sprintf("%q", t))
+		}
+	}
+	switch {
+	case len(broken) == 0:
+	case len(broken) == len(a.Targets):
+		r.add(Failing, "no target of it is sound: %s", strings.Join(broken, ", "))
+	default:
+		r.add(Warning, "target %s is failing", strings.Join(broken, ", "))
+	}
+}
+
+func (p *posture) day(t time.Time) string { return t.In(p.loc).Format("2006-01-02 15:04") }
+
+func slots(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// overall is the worst light and how many share it.
+func overall(s Status) (State, string) {
+	if len(s.Jobs) == 0 {
+		return Warning, "no job is configured"
+	}
+	worst, names := Good, []string{}
+	see := func(state State, name string) {
+		if rankState(state) > rankState(worst) {
+			worst, names = state, nil
+		}
+		if state == worst {
+			names = append(names, name)
+		}
+	}
+	for _, j := range s.Jobs {
+		see(j.State, "job "+j.Job)
+	}
+	for _, t := range s.Targets {
+		see(t.State, "target "+t.Target)
+	}
+	if worst == Good {
+		return Good, ""
+	}
+	const most = 5
+	shown := strings.Join(names[:min(most, len(names))], ", ")
+	if len(names) > most {
+		shown += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return worst, shown
 }

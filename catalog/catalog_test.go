@@ -157,13 +157,19 @@ func (f fixture) verified() {
 	equal(f.t, "tables after a rebuild", dump(f.t, f.path), before)
 }
 
-// dump returns every row of every table as text.
-func dump(t *testing.T, path string) []string {
+func openSQL(t *testing.T, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return db
+}
+
+// dump returns every row of every table as text.
+func dump(t *testing.T, path string) []string {
+	t.Helper()
+	db := openSQL(t, path)
 	defer db.Close()
 	var out []string
 	for _, table := range []string{"names", "runs", "copies", "slots", "tests", "marks", "assets", "job_state", "target_state", "kept", "ledger", "facts", "checkpoints"} {
@@ -234,10 +240,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := filepath.Join(t.TempDir(), "foreign.db")
-	db, err := sql.Open("sqlite", foreign)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openSQL(t, foreign)
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE t(a)"); err != nil {
 		t.Fatal(err)
 	}
@@ -545,7 +548,9 @@ func TestSecondEnds(t *testing.T) {
 
 func TestInventoryHistory(t *testing.T) {
 	f := newCatalog(t)
-	asset := func(job, title string) catalog.Asset { return catalog.Asset{Job: job, Title: title, Targets: []string{"nas"}} }
+	asset := func(job, title string) catalog.Asset {
+		return catalog.Asset{Job: job, Title: title, Targets: []string{"nas"}}
+	}
 	if inv, err := f.Inventory(f.ctx, time.Time{}); err != nil || !inv.SetAt.IsZero() || len(inv.Assets) != 0 {
 		t.Errorf("before the first: %+v, %v", inv, err)
 	}

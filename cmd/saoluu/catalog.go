@@ -182,16 +182,17 @@ func catalogRebuild(a *app) *cobra.Command {
 		if bare {
 			return a.rebuildBare(cmd.Context(), cfg)
 		}
-		cat, err := catalog.Open(cmd.Context(), catalogOptions(cfg))
+		done, err := catalog.RebuildFile(cmd.Context(), catalogOptions(cfg), nil)
 		if err != nil {
 			return err
 		}
-		var entries int64
-		err = cat.Rebuild(cmd.Context(), func(_, total int64) { entries = total })
-		if err == nil {
-			fmt.Printf("rebuilt the tables from %d ledger entries\n", entries)
+		fmt.Printf("rebuilt the tables from %d ledger entries\n", done.Entries)
+		if done.Damaged != "" {
+			return fault.New(fault.Incomplete, "rebuild the catalog",
+				fmt.Errorf("the file was damaged and lies in %q now; at least %d entries after number %d are lost", done.Damaged, done.Lost, done.Entries-1),
+				"put back a newer copy of the file, or run \"saoluu catalog rebuild --from-repositories\" beside it")
 		}
-		return errors.Join(err, cat.Close())
+		return nil
 	}
 	return c
 }

@@ -275,9 +275,9 @@ SELECT jsonb_build_array('constraint', nspname, relname, k.conname, k.contype,
 	FROM rel JOIN pg_constraint k ON k.conrelid = rel.oid
 	WHERE k.contype IN ('p', 'u', 'f', 'x', 'c') AND k.conparentid = 0
 UNION ALL
-SELECT jsonb_build_array('index', nspname, relname, i.relname, x.indisunique)::text
+SELECT jsonb_build_array('index', rel.nspname, rel.relname, i.relname, x.indisunique)::text
 	FROM rel JOIN pg_index x ON x.indrelid = rel.oid JOIN pg_class i ON i.oid = x.indexrelid
-	WHERE x.indisvalid AND relkind IN ('r', 'p', 'm')
+	WHERE x.indisvalid AND rel.relkind IN ('r', 'p', 'm')
 UNION ALL
 SELECT jsonb_build_array('trigger', nspname, relname, t.tgname, t.tgenabled)::text
 	FROM rel JOIN pg_trigger t ON t.tgrelid = rel.oid WHERE NOT t.tgisinternal

@@ -40,8 +40,8 @@ type Postgres struct {
 	Host string
 	// Port is 5432 when 0. It names the socket too.
 	Port int
-	// User needs pg_read_all_data (PostgreSQL 14 and later) or SELECT on
-	// everything. As a superuser, the roles' password hashes are saved too.
+	// User needs pg_read_all_data (PostgreSQL 14 and later), which also lets the
+	// roles' password hashes be saved, or else SELECT on everything.
 	User string
 	// Password is optional; it is handed to programs in a file of scratch.
 	Password string
@@ -148,6 +148,8 @@ func (p *Postgres) check() error {
 		return refuse("no user", "set user")
 	case strings.ContainsAny(p.Password, "\n\r\x00"):
 		return refuse("the password has a line break", "take the line break out of the secret")
+	case p.SSLMode != "" && !slices.Contains([]string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}, p.SSLMode):
+		return refuse(fmt.Sprintf("unknown sslmode %q", p.SSLMode), "use one of libpq's, such as verify-full")
 	case p.FactsMode != "" && p.FactsMode != ModeFull && p.FactsMode != ModeCounts:
 		return refuse(fmt.Sprintf("unknown way %q to take facts", p.FactsMode), "use full or counts")
 	}
@@ -305,7 +307,7 @@ func (v *pgView) facts(ctx context.Context) ([]Fact, error) {
 		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
 	})
 	if !v.passwords {
-		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords: only a superuser can read them"})
+		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
 	}
 	return all, nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	_ "modernc.org/sqlite"
@@ -136,16 +137,19 @@ func TestSQLiteUnderWrites(t *testing.T) {
 		t.Run(journal, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "busy.db")
 			db := openDB(t, path, journal)
-			execDB(t, db, "CREATE TABLE a (n INTEGER PRIMARY KEY, pad)", "CREATE TABLE b (n INTEGER PRIMARY KEY, pad)")
+			execDB(t, db, "CREATE TABLE a (n INTEGER PRIMARY KEY, pad)", "CREATE TABLE b (n INTEGER PRIMARY KEY, pad)",
+				"CREATE TABLE c AS SELECT randomblob(20000000)") // so that a copy takes several steps
 			ctx, stop := context.WithCancel(t.Context())
 			var writers sync.WaitGroup
 			written := make(chan int, 1)
 			writers.Go(func() { written <- writeBoth(ctx, db) })
-			for range 5 {
+			for range 3 {
+				began := time.Now()
 				p, err := (&sources.SQLite{Path: path, Now: clock}).Prepare(t.Context(), t.TempDir())
 				if err != nil {
 					t.Fatal(err)
 				}
+				t.Logf("copied in %s", time.Since(began))
 				checkBoth(t, p)
 			}
 			stop()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func (s *Server) await(t *testing.T, p *command.Process) {
 }
 
 func (s *Server) url(role, database string) string {
-	return "host=" + s.Sockets + " port=5432 user=" + role + " dbname='" + database + "'"
+	return "host=" + s.Sockets + " port=5432 user=" + role + " dbname='" + strings.ReplaceAll(database, "'", `\'`) + "'"
 }
 
 // Connect opens a session of the superuser that ends with the test.

@@ -117,7 +117,9 @@ func overTime(job string, limit time.Duration) error {
 // same consistent view. Every part is tried; one that fails fails the run.
 func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, p sources.Payload) error {
 	facts := make(chan factsResult, 1)
-	go func() { facts <- takeFacts(ctx, p) }()
+	if !p.FactsLast {
+		go func() { facts <- takeFacts(ctx, p) }()
+	}
 
 	copied := catalog.Copy{Target: to.name, State: catalog.RunComplete, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
 	var problems []error
@@ -132,6 +134,9 @@ func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFini
 			copied.State = worse(copied.State, result.State)
 			problems = append(problems, err)
 		}
+	}
+	if p.FactsLast {
+		facts <- takeFacts(ctx, p)
 	}
 	taken := <-facts
 	fin.Copies = []catalog.Copy{copied}

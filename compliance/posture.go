@@ -66,6 +66,13 @@ type PostureView interface {
 	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
+	planner
+}
+
+// planner says up to when somebody has planned slots: a running daemon plans
+// ahead all the time.
+type planner interface {
+	PlannedUntil(ctx context.Context) (time.Time, error)
 }
 
 const (
@@ -105,7 +112,11 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if err != nil {
 		return Status{}, fmt.Errorf("read the negative controls: %w", err)
 	}
-	p := posture{now: now, loc: loc, inv: inv, controls: controls, lights: map[string]State{}}
+	planned, err := view.PlannedUntil(ctx)
+	if err != nil {
+		return Status{}, fmt.Errorf("read how far slots are planned: %w", err)
+	}
+	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
@@ -117,6 +128,7 @@ type posture struct {
 	now      time.Time
 	loc      *time.Location
 	inv      catalog.InventoryAt
+	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
 	lights   map[string]State // of the targets
 }
@@ -205,6 +217,9 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 		}
 		if !j.LastGoodAt.IsZero() {
 			status.AgeSeconds = int64(p.now.Sub(j.LastGoodAt) / time.Second)
+		}
+		if schedule, err := calendar.ParseSchedule(a.Schedule); err == nil && j.NextDue.IsZero() && !schedule.IsZero() {
+			status.NextDue = schedule.Next(p.now, p.loc)
 		}
 		var r reasons
 		p.fresh(a, j, &r)
@@ -314,8 +329,11 @@ func (p *posture) due(j catalog.JobState, r *reasons) {
 	if j.Overdue > 0 && j.Running == "" {
 		r.add(Warning, "%s overdue since %s", slots(j.Overdue, "slot"), p.day(j.OldestOverdue))
 	}
-	if j.NextDue.IsZero() {
-		r.add(Warning, "no backup is planned: is the daemon running?")
+	switch {
+	case p.planned.IsZero():
+		r.add(Warning, "nobody has run the schedule yet: start the daemon")
+	case p.planned.Before(p.now):
+		r.add(Warning, "nobody has run the schedule since %s: start the daemon", p.day(p.planned))
 	}
 }
 

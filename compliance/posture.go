@@ -307,14 +307,14 @@ func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
 	switch j.LastVerdict {
 	case catalog.VerdictPassed:
 		if c, ok := p.controls[a.Source]; ok && !c.Caught {
-			r.add(Warning, "its restore tests prove nothing: they missed a copy damaged on purpose")
+			r.add(NoIdea, "its restore tests prove nothing: they missed a copy damaged on purpose")
 		}
 	case catalog.VerdictFailed:
 		r.add(Failing, "the restore test of %s failed", p.day(j.LastTestAt))
 	case "":
 		r.add(Warning, "never restore-tested")
 	default:
-		r.add(Warning, "the restore test of %s came to no verdict (%s)", p.day(j.LastTestAt), j.LastVerdict)
+		r.add(NoIdea, "the restore test of %s came to no verdict (%s)", p.day(j.LastTestAt), j.LastVerdict)
 	}
 	if j.LastVerdict != catalog.VerdictPassed || j.NextTestDue.IsZero() {
 		return

@@ -367,7 +367,7 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 	}
 	t.LastCheck, t.LastCheckAt, t.LastError, t.dirty = e.State, e.FinishedAt, e.Error, true
 	if e.Due != nil {
-		if err := p.endSlots(ctx, at, e.Target, ActionUpkeep, "", e.Due, nil, e.State == RunComplete); err != nil {
+		if err := p.endSlots(ctx, at, e.Target, ActionUpkeep, "", e.Due, e.Covers, e.State == RunComplete); err != nil {
 			return err
 		}
 	}

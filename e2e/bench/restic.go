@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"saoluu/internal/command"
+)
+
+// minimalPath is all that the programs measured see of our own environment.
+const minimalPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// A repository is one made by a bare restic, with the key cost that restic chose
+// for this machine.
+type repository struct {
+	program  string
+	path     string
+	password string // file
+	cache    string
+}
+
+// newRepository makes one in the measurement's folder.
+func (b *bench) newRepository(ctx context.Context, name string) (repository, error) {
+	r := repository{
+		program: filepath.Join(b.root, "bin", "restic"), path: filepath.Join(b.dir, name),
+		password: filepath.Join(b.dir, "password"), cache: filepath.Join(b.dir, "cache-"+name),
+	}
+	if err := os.WriteFile(r.password, []byte("not a secret\n"), 0o600); err != nil {
+		return r, err
+	}
+	_, err := command.Run(ctx, r.command("init"))
+	return r, err
+}
+
+// fresh copies the repository to another place: the same key, so that opening
+// either costs the same.
+func (r repository) fresh(path string) (repository, error) {
+	if err := os.RemoveAll(path); err != nil {
+		return r, err
+	}
+	if err := os.CopyFS(path, os.DirFS(r.path)); err != nil {
+		return r, err
+	}
+	r.path, r.cache = path, path+"-cache"
+	return r, os.RemoveAll(r.cache)
+}
+
+// command is one call of restic, as an administrator would write it.
+func (r repository) command(args ...string) command.Cmd {
+	return command.Cmd{
+		Argv: append([]string{r.program}, args...),
+		Env: []string{
+			minimalPath, "HOME=" + filepath.Dir(r.path), "RESTIC_REPOSITORY=" + r.path,
+			"RESTIC_PASSWORD_FILE=" + r.password, "RESTIC_CACHE_DIR=" + r.cache,
+		},
+	}
+}
+
+// count returns how many snapshots there are, by their files.
+func (r repository) count() (int, error) {
+	entries, err := os.ReadDir(filepath.Join(r.path, "snapshots"))
+	return len(entries), err
+}
+
+// stub writes a restic that does nothing but say that it did. Only builtins of
+// the shell, so that it costs as little as a program can.
+const stub = `#!/bin/sh
+case "$*" in
+*version*) echo 'restic 0.19.1 compiled with go1.26.4 on linux/amd64' ;;
+*cat*config*) echo '{"version":2,"id":"5555555555555555555555555555555555555555555555555555555555555555","chunker_polynomial":"25b468838dcb75"}' ;;
+*backup*)
+	id=$(printf '%064x' $$)
+	: >"$RESTIC_REPOSITORY/snapshots/$id"
+	echo '{"message_type":"summary","files_new":1,"total_files_processed":1,"total_bytes_processed":1,"data_added":1,"snapshot_id":"'$id'"}'
+	;;
+esac
+`
+
+// newStub makes a repository of a restic that does nothing.
+func (b *bench) newStub(name string) (repository, error) {
+	r := repository{
+		program: filepath.Join(b.dir, name+"-restic"), path: filepath.Join(b.dir, name),
+		password: filepath.Join(b.dir, "password"), cache: filepath.Join(b.dir, "cache-"+name),
+	}
+	if err := os.MkdirAll(filepath.Join(r.path, "snapshots"), 0o700); err != nil {
+		return r, err
+	}
+	if err := os.WriteFile(filepath.Join(r.path, "config"), []byte("stub\n"), 0o600); err != nil {
+		return r, err
+	}
+	if err := os.WriteFile(r.password, []byte("not a secret\n"), 0o600); err != nil {
+		return r, err
+	}
+	return r, os.WriteFile(r.program, []byte(stub), 0o700)
+}
+
+// logged makes the repository be used through a script that writes each call's
+// arguments to the returned file before it becomes restic.
+func (r repository) logged(dir string) (repository, string, error) {
+	log, script := filepath.Join(dir, "calls"), filepath.Join(dir, "restic-logged")
+	text := fmt.Sprintf("#!/bin/sh\nprintf '%%s\\n' \"$*\" >>'%s'\nexec '%s' \"$@\"\n", log, r.program)
+	r.program = script
+	return r, log, os.WriteFile(script, []byte(text), 0o700)
+}
+
+// verbs counts the verbs of the calls in a log.
+func verbs(log string) (map[string]int, error) {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return nil, err
+	}
+	known := []string{"backup", "snapshots", "stats", "version", "cat", "list", "ls", "copy", "forget", "prune", "check", "unlock", "init", "find", "diff", "restore", "dump"}
+	counts := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		verb := "unknown"
+	search:
+		for word := range strings.FieldsSeq(line) {
+			for _, k := range known {
+				if word == k {
+					verb = k
+					break search
+				}
+			}
+		}
+		counts[verb]++
+	}
+	return counts, nil
+}

@@ -33,9 +33,6 @@ func (f *files) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact,
 				mine = append(mine, w)
 			}
 		}
-		if f.sampled() {
-			mine = withoutCount(mine)
-		}
 		found, err := f.partFacts(ctx, p, mine)
 		if err != nil {
 			return nil, fmt.Errorf("part %q: %w", p.Part, err)
@@ -44,8 +41,6 @@ func (f *files) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact,
 	}
 	return got, nil
 }
-
-func (f *files) sampled() bool { return f.request.sampled() }
 
 func (f *files) partFacts(ctx context.Context, p restoredPart, want []sources.Fact) ([]sources.Fact, error) {
 	if p.file == "" {
@@ -66,17 +61,6 @@ func (f *files) partFacts(ctx context.Context, p restoredPart, want []sources.Fa
 		{Part: p.Part, Kind: sources.FactSHA256, Value: sum},
 		{Part: p.Part, Kind: sources.FactSize, Value: fmt.Sprint(st.Size())},
 	}, nil
-}
-
-// withoutCount leaves out what a sample cannot answer.
-func withoutCount(all []sources.Fact) []sources.Fact {
-	var kept []sources.Fact
-	for _, f := range all {
-		if f.Kind != sources.FactFiles {
-			kept = append(kept, f)
-		}
-	}
-	return kept
 }
 
 func (f *files) query(context.Context, string, string) (answer, error) {
@@ -119,20 +103,22 @@ func (f *files) damage(ctx context.Context, seed string, want []sources.Fact) (s
 	return "one byte of one file changed", flip(candidates[h.Sum64()%uint64(len(candidates))], h.Sum64())
 }
 
-// flip turns one byte of a file around.
-func flip(path string, seed uint64) error {
+// flip turns one byte of a file around and nothing else: its mode, which is a
+// fact too, is the same afterwards.
+func flip(path string, seed uint64) (err error) {
+	st, err := os.Lstat(path)
+	if err != nil || st.Size() == 0 {
+		return err
+	}
 	if err := os.Chmod(path, 0o600); err != nil { // restored files may be read-only
 		return err
 	}
+	defer func() { err = errors.Join(err, os.Chmod(path, st.Mode())) }()
 	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	st, err := file.Stat()
-	if err != nil || st.Size() == 0 {
-		return err
-	}
 	at := int64(seed % uint64(st.Size()))
 	b := make([]byte, 1)
 	if _, err := file.ReadAt(b, at); err != nil {

@@ -56,28 +56,47 @@ func (c *Catalog) Append(ctx context.Context, events ...Event) ([]Entry, error) 
 		}
 	}
 	var entries []Entry
-	err := c.transact(ctx, func(w *writer) error {
-		now := second(c.options.Now())
-		if w.edge.size > 0 && now.Before(w.last) {
-			if w.last.Sub(now) <= holdBack {
-				now = w.last
-			} else if err := w.jump(ctx, now); err != nil {
-				return err
+	err := c.transact(ctx, func(w *writer) (err error) {
+		entries, err = w.appendAll(ctx, c.options.Now(), events, bodies)
+		if errors.Is(err, errStale) { // nothing was written yet
+			w.forget()
+			if err = w.refresh(ctx); err == nil {
+				entries, err = w.appendAll(ctx, c.options.Now(), events, bodies)
 			}
 		}
-		for i, e := range events {
-			entry, err := w.append(ctx, now, e, bodies[i])
-			if err != nil {
-				return err
-			}
-			entries = append(entries, entry)
-		}
-		return w.project.flush(ctx)
+		return err
 	})
 	if err != nil {
 		return nil, classify(op, err)
 	}
 	return entries, nil
+}
+
+// errStale says that what the writer remembers is not the ledger any more.
+var errStale = errors.New("the ledger was written to by another process")
+
+// appendAll writes the entries of one Append.
+func (w *writer) appendAll(ctx context.Context, clock time.Time, events []Event, bodies [][]byte) ([]Entry, error) {
+	if w.edge.size < 0 {
+		return nil, errStale
+	}
+	now := second(clock)
+	if w.edge.size > 0 && now.Before(w.last) {
+		if w.last.Sub(now) <= holdBack {
+			now = w.last
+		} else if err := w.jump(ctx, now); err != nil {
+			return nil, err
+		}
+	}
+	entries := make([]Entry, 0, len(events))
+	for i, e := range events {
+		entry, err := w.append(ctx, now, e, bodies[i])
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry)
+	}
+	return entries, w.project.flush(ctx)
 }
 
 // jump records that the clock was set back.
@@ -89,7 +108,8 @@ func (w *writer) jump(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// append writes one entry and applies it.
+// append writes one entry and applies it. That nobody else has appended shows
+// without asking: the entry's number is free.
 func (w *writer) append(ctx context.Context, at time.Time, e Event, body []byte) (Entry, error) {
 	entry := Entry{Seq: w.edge.size, At: at, Kind: e.Kind()}
 	kind, err := number(kinds(), "event kind", entry.Kind)
@@ -98,16 +118,18 @@ func (w *writer) append(ctx context.Context, at time.Time, e Event, body []byte)
 	}
 	entry.JSON = evidence.FormatEntry(entry.Seq, at, entry.Kind, body)
 	hashes := w.edge.add(entry.JSON, nil)
-	if err := w.exec(ctx, `INSERT INTO ledger(seq, at, kind, entry, hashes) VALUES(?,?,?,?,?)`, entry.Seq, at.Unix(), kind, entry.JSON, hashes); err != nil {
+	if err := w.exec(ctx, `INSERT INTO ledger(seq, at, kind, entry, hashes) VALUES(?,?,?,?,?)`, entry.Seq, at.Unix(), kind, entry.JSON, hashes); isConstraint(err) {
+		return Entry{}, errStale
+	} else if err != nil {
 		return Entry{}, err
 	}
 	w.last = at
 	return entry, w.project.apply(ctx, entry.Seq, at.Unix(), e)
 }
 
-// transact runs do inside one write transaction. After BEGIN the context no
-// longer interrupts: an append is short, and half-cancelled commits cannot be
-// told from failed ones.
+// transact runs do inside one write transaction. The context ends only the
+// waiting for the lock: an append is short, and a half-cancelled commit cannot
+// be told from a failed one.
 func (c *Catalog) transact(ctx context.Context, do func(*writer) error) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +140,7 @@ func (c *Catalog) transact(ctx context.Context, do func(*writer) error) (err err
 		return err
 	}
 	w := c.writer
-	if err := w.exec(ctx, `BEGIN IMMEDIATE`); err != nil {
+	if err := w.begin(ctx); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -130,13 +152,23 @@ func (c *Catalog) transact(ctx context.Context, do func(*writer) error) (err err
 			}
 		}
 	}()
-	if err := w.refresh(ctx); err != nil {
-		return err
-	}
 	if err := do(w); err != nil {
 		return err
 	}
 	return w.exec(ctx, `COMMIT`)
+}
+
+// begin takes the write lock, waiting for other processes up to lockPatience.
+func (w *writer) begin(ctx context.Context) error {
+	for waited := time.Duration(0); ; waited += lockWait {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		err := w.exec(context.WithoutCancel(ctx), `BEGIN IMMEDIATE`)
+		if err == nil || !isBusy(err) || waited >= lockPatience {
+			return err
+		}
+	}
 }
 
 func (c *Catalog) needWriter(ctx context.Context) error {
@@ -167,6 +199,7 @@ func (c *Catalog) dropWriter() error {
 }
 
 // refresh makes sure that what is remembered belongs to the ledger as it is.
+// Append needs it only when the ledger turns out to have grown.
 func (w *writer) refresh(ctx context.Context) error {
 	var size, last int64
 	row, err := w.row(ctx, `SELECT seq+1, at FROM ledger ORDER BY seq DESC LIMIT 1`)

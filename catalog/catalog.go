@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func open(ctx context.Context, o Options, readOnly bool) (*Catalog, error) {
 		return nil, err
 	}
 	c := &Catalog{options: o, readOnly: readOnly}
-	read := url.Values{"mode": {"ro"}, "_query_only": {"1"}, "_busy_timeout": {busyTimeout}}
+	read := url.Values{"mode": {"ro"}, "_query_only": {"1"}, "_busy_timeout": busyTimeout(lockPatience)}
 	if readOnly && settled(o.Path) {
 		read.Set("immutable", "1")
 	} else if !readOnly {
@@ -148,13 +149,19 @@ func open(ctx context.Context, o Options, readOnly bool) (*Catalog, error) {
 	return c, nil
 }
 
-// busyTimeout is how long a writer waits for another, in milliseconds. A
-// rebuild of a large catalog holds the lock for tens of seconds.
-const busyTimeout = "60000"
+// A writer waits for another up to lockPatience: a rebuild of a large catalog
+// holds the lock for tens of seconds. After each lockWait it looks whether its
+// context has ended.
+const (
+	lockWait     = 200 * time.Millisecond
+	lockPatience = time.Minute
+)
+
+func busyTimeout(d time.Duration) []string { return []string{strconv.FormatInt(d.Milliseconds(), 10)} }
 
 func writeValues() url.Values {
 	return url.Values{
-		"mode": {"rw"}, "_busy_timeout": {busyTimeout}, "_journal_mode": {"WAL"},
+		"mode": {"rw"}, "_busy_timeout": busyTimeout(lockWait), "_journal_mode": {"WAL"},
 		"_synchronous": {"FULL"}, "_pragma": {"wal_autocheckpoint(4000)"},
 	}
 }

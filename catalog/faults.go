@@ -56,3 +56,9 @@ func isConstraint(err error) bool {
 }
 
 func isMissing(err error) bool { return errors.Is(err, ErrMissing) }
+
+// isBusy reports whether another process holds the write lock.
+func isBusy(err error) bool {
+	var engine *sqlite.Error
+	return errors.As(err, &engine) && engine.Code()&0xff == lib.SQLITE_BUSY
+}

@@ -27,7 +27,6 @@ func (p *projection) startRun(ctx context.Context, seq, at int64, e RunStarted) 
 		}
 	}
 	p.runs[e.Run] = r
-	j.Running, j.dirty = e.Run, true
 	return nil
 }
 
@@ -82,9 +81,6 @@ func (p *projection) finishRun(ctx context.Context, seq, at int64, e RunFinished
 // finish brings a job's posture up to date with a run that ended.
 func (j *jobRow) finish(e RunFinished, good bool) {
 	j.dirty = true
-	if j.Running == e.Run {
-		j.Running = ""
-	}
 	j.LastRun, j.LastState, j.LastFinished, j.LastError = e.Run, e.State, e.FinishedAt, e.Error
 	if !good {
 		if j.Failures == 0 {

@@ -23,6 +23,9 @@ const rebuildCache = 128 << 10
 func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64)) error {
 	const op = "rebuild the catalog"
 	err := c.transact(ctx, func(w *writer) error {
+		if err := w.refresh(ctx); err != nil {
+			return err
+		}
 		if err := dropDerived(ctx, w); err != nil {
 			return err
 		}

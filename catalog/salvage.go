@@ -102,6 +102,9 @@ func saveInto(ctx context.Context, o Options, made string) (saved Rebuilt, err e
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	err = c.transact(ctx, func(w *writer) error {
+		if err := w.refresh(ctx); err != nil {
+			return err
+		}
 		if err := saveLedger(ctx, old, w); err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ CREATE TABLE marks(kind INTEGER NOT NULL, subject INTEGER NOT NULL, seq INTEGER 
 CREATE TABLE assets(job INTEGER NOT NULL, seq INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, asset TEXT NOT NULL, PRIMARY KEY(job, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE job_state(job INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, last_run TEXT NOT NULL, last_state TEXT NOT NULL, last_finished INTEGER NOT NULL,
 	last_error TEXT NOT NULL, last_good_run TEXT NOT NULL, last_good_at INTEGER NOT NULL, failing_since INTEGER NOT NULL, failures INTEGER NOT NULL,
-	running TEXT NOT NULL, last_test TEXT NOT NULL, last_verdict TEXT NOT NULL, last_level TEXT NOT NULL, last_test_at INTEGER NOT NULL,
+	last_test TEXT NOT NULL, last_verdict TEXT NOT NULL, last_level TEXT NOT NULL, last_test_at INTEGER NOT NULL,
 	last_passed_at INTEGER NOT NULL, last_passed_run TEXT NOT NULL) STRICT;
 CREATE TABLE target_state(target INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, id TEXT NOT NULL, repository TEXT NOT NULL, last_copy_at INTEGER NOT NULL,
 	last_error TEXT NOT NULL, last_check_at INTEGER NOT NULL, last_check TEXT NOT NULL, last_prune_at INTEGER NOT NULL,

@@ -20,6 +20,17 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 		states = append(states, j)
 		return err
 	})
+	if err == nil {
+		err = each(ctx, c.read, `SELECT job, run FROM runs INDEXED BY runs_open WHERE state=0 ORDER BY n`, nil, func(rows *sql.Rows) error {
+			var id int64
+			var run string
+			err := rows.Scan(&id, &run)
+			if i, ok := index[id]; ok {
+				states[i].Running = run
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return nil, classify("read the state of jobs", err)
 	}
@@ -45,7 +56,8 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 }
 
 // JobState returns the posture of one job, with only its name when the catalog
-// has not heard of it. NextDue, NextTestDue and the overdue fields are not set.
+// has not heard of it. Running, NextDue, NextTestDue and the overdue fields are
+// not set.
 func (c *Catalog) JobState(ctx context.Context, job string) (JobState, error) {
 	j := JobState{Job: job}
 	row := c.read.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM job_state s JOIN names n ON n.id=s.job WHERE n.name=?`, job)

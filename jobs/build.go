@@ -35,9 +35,12 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, Now: r.Now}, nil
 	case "postgres":
-		password, err := s.Password.Resolve(r.secrets())
-		if err != nil {
-			return nil, err
+		var password string
+		if s.Password != "" {
+			var err error
+			if password, err = s.Password.Resolve(r.secrets()); err != nil {
+				return nil, err
+			}
 		}
 		return &sources.Postgres{
 			Host: s.Host, Port: s.Port, User: s.User, Password: password, Database: s.Database,

@@ -55,7 +55,7 @@ chmod 755 "$demo"
 
 step "1. data to protect"
 note "this machine's own /etc, as a tree"
-exclude=$(find /etc ! -readable -prune -printf '"%p", ' 2>/dev/null || true)
+exclude=$(find /etc ! -type l ! -readable -prune -printf '"%p", ' 2>/dev/null || true)
 [ -z "$exclude" ] || note "left out, because this user cannot read it: ${exclude%, }"
 note "a SQLite database with 40,000 rows"
 sqlite=${demo}/van-thu.db

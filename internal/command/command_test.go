@@ -97,6 +97,17 @@ func errText(err error) string {
 	return err.Error()
 }
 
+// Descriptors left closed would be taken by the first files a program opens, and
+// what it prints would go into them.
+func TestNoStreamIsLeftClosed(t *testing.T) {
+	var fds string
+	c := sh(`test -e /proc/$$/fd/0 && test -e /proc/$$/fd/1 && echo output && echo all open >&2`)
+	c.StderrLine = func(line []byte) { fds = string(line) }
+	if _, err := Run(t.Context(), c); err != nil || fds != "all open" {
+		t.Errorf("stderr %q, error %v", fds, err)
+	}
+}
+
 func TestSecretsAreBlanked(t *testing.T) {
 	const secret = "corr3ct-h0rse"
 	// The secret straddles the cut of the tail: half of it must not survive either.

@@ -59,8 +59,16 @@ func Start(ctx context.Context, c Cmd) (*Process, error) {
 		watch: &Watch{}, stderr: newTail(c.Secrets), done: make(chan struct{}),
 		cmd: &exec.Cmd{
 			Path: path, Args: c.Argv, Env: append([]string{}, c.Env...), Dir: c.Dir, ExtraFiles: c.ExtraFiles,
-			Stdin: s.childIn, Stdout: s.childOut, Stderr: s.childErr, SysProcAttr: c.attributes(),
+			Stderr: s.childErr, SysProcAttr: c.attributes(),
 		},
+	}
+	// A nil *os.File in these would be no nil: the program would start with the
+	// descriptor closed, and the first file it opened would become its output.
+	if s.childIn != nil {
+		p.cmd.Stdin = s.childIn
+	}
+	if s.childOut != nil {
+		p.cmd.Stdout = s.childOut
 	}
 	if c.Dir == "" {
 		p.cmd.Dir = "/"

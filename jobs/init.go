@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -24,8 +25,12 @@ import (
 // interrupted call left is taken up.
 func CreateState(ctx context.Context, c *config.Config, o catalog.Options, version string) error {
 	op := fmt.Sprintf("make state in %s", c.Paths.State)
-	for _, dir := range []string{c.Paths.State, StatePath(c, "keys"), StatePath(c, "locks"), StatePath(c, "cache")} {
-		if err := durable.MkdirAll(dir, 0o700); err != nil {
+	// Others may pass through to the scratch folder, where throwaway servers run
+	// as another user, but see nothing on the way.
+	for dir, mode := range map[string]fs.FileMode{
+		c.Paths.State: 0o711, c.Paths.Scratch: 0o711, StatePath(c, "keys"): 0o700, StatePath(c, "locks"): 0o700, StatePath(c, "cache"): 0o700,
+	} {
+		if err := durable.MkdirAll(dir, mode); err != nil {
 			return fault.New(fault.Failed, op, err, "check paths.state and run as the user that will run the daemon")
 		}
 	}

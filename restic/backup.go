@@ -67,7 +67,7 @@ func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest,
 	s := b.summary.result(t)
 	switch {
 	case err != nil && fault.KindOf(err) != fault.Incomplete:
-		return Summary{Errors: t.items, ErrorCount: t.count}, err
+		return Summary{Errors: t.items, ErrorCount: t.count}, dumpError(op, err, digest, c.secrets)
 	case !isFullID(s.SnapshotID) || t.garbage != "":
 		return s, t.unproved(op, "did not say cleanly which snapshot it made")
 	case err == nil && t.count > 0:
@@ -75,13 +75,25 @@ func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest,
 		err = fault.New(fault.Incomplete, op, fmt.Errorf("restic: %d items not saved, first %w", t.count, t.items[0]), "")
 	}
 	if digest != "" {
-		return e.withDigest(op, s, digest, err)
+		return withDigest(op, s, digest, err)
 	}
 	return s, err
 }
 
+// dumpError prefers what the pump reports to what restic says about it, which is
+// only that its command failed.
+func dumpError(op string, err error, digest string, secrets []string) error {
+	_, perr := command.ReadDigest(digest)
+	var why *fault.Error
+	kind := fault.KindOf(err)
+	if kind == fault.Cancelled || kind == fault.TimedOut || !errors.As(perr, &why) || why.Kind == fault.Cancelled {
+		return err
+	}
+	return fault.New(why.Kind, op, errors.New(command.Blank(why.Error(), secrets)), why.Hint)
+}
+
 // withDigest adds what the pump saw, which must be what restic stored.
-func (e *Engine) withDigest(op string, s Summary, file string, err error) (Summary, error) {
+func withDigest(op string, s Summary, file string, err error) (Summary, error) {
 	d, derr := command.ReadDigest(file)
 	if derr == nil && d.Bytes != s.Bytes {
 		derr = fmt.Errorf("the dump is %d bytes, restic stored %d", d.Bytes, s.Bytes)

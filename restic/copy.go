@@ -18,9 +18,11 @@ type CopyRequest struct {
 	OnProgress func(Progress) // percentage of each snapshot in turn; may be nil
 }
 
-// Lines of copy with -v, which is plain text even with --json (0.18, 0.19).
+// Lines of copy with -v, which is plain text even with --json. 0.18 does not
+// repeat the source in the line that says what was saved.
 var (
-	copySaved   = regexp.MustCompile(`^snapshot ([0-9a-f]+) saved, copied from source snapshot ([0-9a-f]+)`)
+	copyStarts  = regexp.MustCompile(`^snapshot ([0-9a-f]+) of `)
+	copySaved   = regexp.MustCompile(`^snapshot ([0-9a-f]+) saved`)
 	copySkipped = regexp.MustCompile(`^skipping source snapshot ([0-9a-f]+), was already copied to snapshot ([0-9a-f]+)`)
 	copyPacks   = regexp.MustCompile(`(\d+) / (\d+) packs copied`)
 )
@@ -92,10 +94,11 @@ func (e *Engine) copied(ctx context.Context, to Repo, op string, ids []string, s
 
 // A copyReader takes the lines of a copy.
 type copyReader struct {
-	q     CopyRequest
-	kick  func()
-	last  string
-	short map[string]string // whole id in the source → id in the destination as printed
+	q      CopyRequest
+	kick   func()
+	last   string
+	source string            // the one being copied, as printed
+	short  map[string]string // whole id in the source → id in the destination as printed
 }
 
 func (c *copyReader) line(line string) {
@@ -112,8 +115,11 @@ func (c *copyReader) line(line string) {
 		return
 	}
 	c.kick()
-	if m := copySaved.FindStringSubmatch(line); m != nil {
-		c.pair(m[2], m[1])
+	if m := copyStarts.FindStringSubmatch(line); m != nil {
+		c.source = m[1]
+	} else if m := copySaved.FindStringSubmatch(line); m != nil && c.source != "" {
+		c.pair(c.source, m[1])
+		c.source = ""
 	} else if m := copySkipped.FindStringSubmatch(line); m != nil {
 		c.pair(m[1], m[2])
 	}

@@ -74,7 +74,7 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	case exitIncomplete:
 		return fault.New(fault.Incomplete, op, cause, "make what it names readable, or exclude it from the job")
 	case exitFatal:
-		return classed(op, cause, t, blank)
+		return classed(op, cause, t)
 	case exitCrash:
 		return fault.New(fault.Failed, op, fmt.Errorf("restic crashed: %s", text), "")
 	default:
@@ -87,10 +87,7 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 }
 
 // classed finds the kind of an exit status 1 from what was said.
-func classed(op string, cause error, t *transcript, blank func(string) string) error {
-	if kind, said, ok := pumpWords(t.pump); ok {
-		return fault.New(kind, op, errors.New(blank(said)), "")
-	}
+func classed(op string, cause error, t *transcript) error {
 	all := cause.Error()
 	for _, it := range t.items {
 		all += "\n" + it.Err
@@ -108,12 +105,6 @@ func classed(op string, cause error, t *transcript, blank func(string) string) e
 func (t *transcript) words(exit *command.ExitError) string {
 	first := t.exit
 	switch {
-	case t.pump != "" && exit.Code == exitFatal:
-		_, said, ok := pumpWords(t.pump)
-		if !ok {
-			said = t.pump
-		}
-		first = said
 	case first == "" && len(t.notes) > 0:
 		first = t.notes[len(t.notes)-1]
 	case first == "":
@@ -127,14 +118,4 @@ func (t *transcript) words(exit *command.ExitError) string {
 		more = fmt.Sprintf(" and %d more", t.count-1)
 	}
 	return fmt.Sprintf("%s (%s%s)", first, t.items[0].Error(), more)
-}
-
-// pumpWords reads the line a pump says before it fails.
-func pumpWords(line string) (kind fault.Kind, said string, ok bool) {
-	rest, ok := strings.CutPrefix(line, command.PumpPrefix)
-	if !ok {
-		return "", "", false
-	}
-	k, said, ok := strings.Cut(rest, ": ")
-	return fault.Kind(k), said, ok
 }

@@ -128,7 +128,6 @@ type transcript struct {
 	items   []ItemError // the first maxItems
 	count   int         // of all
 	notes   []string    // check's findings and plain lines of stderr, the first maxItems
-	pump    string      // the last line the pump or the dump program said
 	garbage string      // the first line that should have been JSON and was not
 }
 
@@ -183,9 +182,6 @@ func (t *transcript) note(s string) {
 // source path that is not there.
 var skipped = regexp.MustCompile(`^(.+) does not exist, skipping$`)
 
-// subprocess is how restic passes on the stderr of the command it reads from.
-var subprocess = regexp.MustCompile(`^subprocess [^:]*: (.*)$`)
-
 // stderrLine takes one line of stderr: JSON or free text.
 func (t *transcript) stderrLine(line []byte) {
 	t.mu.Lock()
@@ -195,11 +191,12 @@ func (t *transcript) stderrLine(line []byte) {
 		return
 	}
 	s := clean(string(line))
-	if sub := subprocess.FindStringSubmatch(s); sub != nil {
-		t.pump = sub[1]
-	} else if sub := skipped.FindStringSubmatch(s); sub != nil {
+	switch sub := skipped.FindStringSubmatch(s); {
+	case strings.HasPrefix(s, "subprocess "):
+		// The dump's own stderr: its pump reports what matters of it.
+	case sub != nil:
 		t.item(ItemError{Path: sub[1], Op: "scan", Err: "does not exist"})
-	} else {
+	default:
 		t.note(s)
 	}
 }

@@ -27,10 +27,6 @@ import (
 // secrets of the repository among which the pump runs.
 const PumpEnv = "SAOLUU_PUMP_ENV"
 
-// PumpPrefix starts the one line on stderr by which a failing pump says why:
-// PumpPrefix, the fault.Kind, a colon and a space, the text.
-const PumpPrefix = "pump: "
-
 // pumpBytes is the size of one read and of the pipe asked for: large enough
 // that switching between three processes does not show.
 const pumpBytes = 1 << 20
@@ -41,11 +37,21 @@ type Digest struct {
 	Bytes  int64  `json:"bytes"`
 }
 
+// A pumpReport is what stands in the digest file: a Digest, or why there is none.
+// The reason goes this way too, because restic may lose the last lines of what a
+// command says on stderr.
+type pumpReport struct {
+	Digest
+	Kind  fault.Kind `json:"kind,omitempty"`
+	Error string     `json:"error,omitempty"`
+	Hint  string     `json:"hint,omitempty"`
+}
+
 // A PumpRequest is one stream to be passed through.
 type PumpRequest struct {
 	Argv   []string
 	Env    []string      // whole environment of Argv
-	Digest string        // file to write the Digest to; empty for none
+	Digest string        // file to write the Digest to, or why there is none; empty for no file
 	Stall  time.Duration // no output for so long ends Argv; 0 means never
 	Stdin  io.Reader     // usually nil
 	Stdout io.Writer
@@ -67,52 +73,60 @@ func Pump(ctx context.Context, r PumpRequest) (exit int, err error) {
 		Argv: r.Argv, Env: r.Env, Stdin: r.Stdin, Stdout: sum, Stall: r.Stall,
 		pipeBytes: pumpBytes, sameSession: true,
 	})
-	digest := sum.finish()
-	if err != nil {
-		return max(res.ExitCode, 1), err
-	}
-	if digest.Bytes == 0 {
-		return 1, fault.New(fault.Failed, fmt.Sprintf("read the output of %q", r.Argv[0]),
+	report := pumpReport{Digest: sum.finish()}
+	if err == nil && report.Bytes == 0 {
+		err = fault.New(fault.Failed, fmt.Sprintf("read the output of %q", r.Argv[0]),
 			errors.New("it exited with status 0 but wrote nothing"), "run it by hand and see what it writes")
 	}
-	if r.Digest == "" {
-		return 0, nil
-	}
-	text, err := json.Marshal(digest)
 	if err != nil {
-		return 1, err
+		exit = max(res.ExitCode, 1)
+		report = pumpReport{Kind: fault.KindOf(err), Error: err.Error(), Hint: fault.HintOf(err)}
 	}
-	if err := durable.WriteFile(r.Digest, append(text, '\n'), 0o600); err != nil {
-		return 1, err
+	if werr := report.write(r.Digest); werr != nil {
+		return max(exit, 1), errors.Join(err, werr)
 	}
-	return 0, nil
+	return exit, err
 }
 
-// ReadDigest reads what Pump wrote. An absent file is the error of os.ReadFile.
+func (p pumpReport) write(file string) error {
+	if file == "" {
+		return nil
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(file, append(text, '\n'), 0o600)
+}
+
+// ReadDigest reads what Pump wrote. When that is why there is no digest, the
+// error is Pump's, with its kind and hint. An absent file is fs.ErrNotExist.
 func ReadDigest(file string) (Digest, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return Digest{}, err
 	}
-	var d Digest
-	if err := json.Unmarshal(text, &d); err != nil {
+	var p pumpReport
+	if err := json.Unmarshal(text, &p); err != nil {
 		return Digest{}, fmt.Errorf("digest %q: %w", file, err)
 	}
-	if raw, err := hex.DecodeString(d.SHA256); err != nil || len(raw) != sha256.Size || d.Bytes <= 0 {
+	if p.Error != "" {
+		return Digest{}, fault.New(p.Kind, "", errors.New(p.Error), p.Hint)
+	}
+	if raw, err := hex.DecodeString(p.SHA256); err != nil || len(raw) != sha256.Size || p.Bytes <= 0 {
 		return Digest{}, fmt.Errorf("digest %q: not a SHA-256 and a length", file)
 	}
-	return d, nil
+	return p.Digest, nil
 }
 
 // PumpMain is the command "pump": args are what follows that word,
 // [--digest FILE] [--stall DURATION] -- ARGV…; the environment of ARGV comes in
 // PumpEnv. It returns the exit status and, when that is not 0, says why in one
-// line on stderr (see PumpPrefix).
+// line on stderr.
 func PumpMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	exit, err := pumpMain(ctx, args, stdout)
 	if err != nil {
-		text := strings.ReplaceAll(err.Error(), "\n", " ")
-		_, _ = fmt.Fprintf(stderr, "%s%s: %s\n", PumpPrefix, fault.KindOf(err), text) // nobody is left to tell
+		_, _ = fmt.Fprintln(stderr, strings.ReplaceAll(err.Error(), "\n", " ")) // nobody is left to tell
 	}
 	return exit
 }

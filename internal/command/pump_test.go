@@ -37,7 +37,7 @@ func TestPump(t *testing.T) {
 		{name: "empty", script: "true", exit: 1, err: "wrote nothing"},
 		{name: "dies half-way", script: "head -c 2500000 /dev/zero; echo broken >&2; exit 7", exit: 7, err: "exit status 7: broken"},
 		{name: "killed", script: "head -c 2500000 /dev/zero; kill -9 $$", exit: 1, err: "signal 9"},
-		{name: "hangs", script: "echo half; sleep 600", exit: 1, stall: 100 * time.Millisecond, err: "no progress"},
+		{name: "hangs", script: "echo half; exec sleep 600", exit: 1, stall: 100 * time.Millisecond, err: "no progress"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "digest")
@@ -48,9 +48,10 @@ func TestPump(t *testing.T) {
 			if exit != tc.exit || !strings.Contains(errText(err), tc.err) || (err == nil) != (tc.err == "") {
 				t.Errorf("exit %d, %v", exit, err)
 			}
+			kind := fault.KindOf(err)
 			d, err := ReadDigest(file)
-			if (err == nil) != (tc.exit == 0) {
-				t.Fatalf("digest %v, %v", d, err)
+			if (err == nil) != (tc.exit == 0) || fault.KindOf(err) != kind || !strings.Contains(errText(err), tc.err) {
+				t.Fatalf("digest %v, %v, kind %q not %q", d, err, fault.KindOf(err), kind)
 			}
 			sum := sha256.Sum256(out.Bytes())
 			if err == nil && (d.Bytes != 5000000 || d.SHA256 != hex.EncodeToString(sum[:])) {

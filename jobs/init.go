@@ -27,10 +27,14 @@ func CreateState(ctx context.Context, c *config.Config, o catalog.Options, versi
 	op := fmt.Sprintf("make state in %s", c.Paths.State)
 	// Others may pass through to the scratch folder, where throwaway servers run
 	// as another user, but see nothing on the way.
-	for dir, mode := range map[string]fs.FileMode{
-		c.Paths.State: 0o711, c.Paths.Scratch: 0o711, StatePath(c, "keys"): 0o700, StatePath(c, "locks"): 0o700, StatePath(c, "cache"): 0o700,
+	for _, dir := range []struct {
+		path string
+		mode fs.FileMode
+	}{
+		{c.Paths.State, 0o711}, {c.Paths.Scratch, 0o711},
+		{StatePath(c, "keys"), 0o700}, {StatePath(c, "locks"), 0o700}, {StatePath(c, "cache"), 0o700},
 	} {
-		if err := durable.MkdirAll(dir, mode); err != nil {
+		if err := durable.MkdirAll(dir.path, dir.mode); err != nil {
 			return fault.New(fault.Failed, op, err, "check paths.state and run as the user that will run the daemon")
 		}
 	}

@@ -3,7 +3,6 @@ package compliance
 import (
 	"context"
 	"fmt"
-	"sort"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -37,10 +36,7 @@ const (
 )
 
 func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgement, error) {
-	size, err := ledgerSize(ctx, e.view, e)
-	if err != nil {
-		return judgement{}, err
-	}
+	size := e.ledger.Size
 	j := judgement{posture: Pass, remedy: "Chạy “saoluu ledger verify” và “saoluu upkeep”; báo cáo ngay nếu sổ cái bị sửa."}
 	if size == 0 {
 		j.posture, j.since, j.why = Unknown, e.inv.SetAt, "sổ cái chưa có mục nào"
@@ -58,29 +54,9 @@ func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgeme
 	return j, nil
 }
 
-// ledgerSize is the number of entries written up to the instant the report is
-// made for. Entries are in the order of time.
-func ledgerSize(ctx context.Context, view ledger, e *evaluation) (int64, error) {
-	size, err := view.TreeSize(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("read the size of the ledger: %w", err)
-	}
-	n := sort.Search(int(size), func(i int) bool {
-		entry, found := view.Entry(ctx, int64(i))
-		if found != nil {
-			err = found
-		}
-		return entry.At.After(e.asOf)
-	})
-	return int64(n), err
-}
-
 // hashes reads the entries themselves and compares them with the tree.
 func (c *chainIntact) hashes(ctx context.Context, e *evaluation, size int64, _ []catalog.Anchor, j *judgement) error {
-	root, err := e.view.Root(ctx, size)
-	if err != nil {
-		return fmt.Errorf("read the root of the ledger: %w", err)
-	}
+	root := e.ledger.Root
 	if size > rehashLimit {
 		return c.sample(ctx, e, size, root, j)
 	}
@@ -154,10 +130,7 @@ func (c *chainIntact) roots(ctx context.Context, e *evaluation, size int64, anch
 
 // fresh judges the age of the newest checkpoint kept on a target.
 func (c *chainIntact) fresh(_ context.Context, e *evaluation, _ int64, anchors []catalog.Anchor, j *judgement) error {
-	since, what := e.inv.SetAt, "chưa gửi mốc sổ cái nào tới nơi lưu"
-	for _, known := range e.inv.Since {
-		since = earlier(since, known)
-	}
+	since, what := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu"
 	good := Warn // nothing was anchored at all
 	if n := len(anchors); n > 0 {
 		newest := anchors[n-1]

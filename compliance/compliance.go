@@ -14,6 +14,8 @@ package compliance
 import (
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"saoluu/catalog"
 	"saoluu/internal/calendar"
 )
@@ -92,7 +94,58 @@ type Result struct {
 	Totals    map[Kind]Totals
 	Findings  []Finding // by pack, rule, subject
 	Gaps      []Finding // the open ones, worst first
-	Grid      []GridRow // every job, month by month
+	Grid      []GridRow // every job, month by month; a short period is shown at the end of a year
+	Copies    []CopyState
+	Targets   []TargetFacts
+	Proofs    []Proof
+	Watch     []Watch
+	Ledger    Ledger
+}
+
+// A CopyState is the newest good copy of a job on one target.
+type CopyState struct {
+	Job        string
+	Target     string
+	Run        string
+	Taken      time.Time           // the instant the data stand for
+	Separation *catalog.Separation // nil: never measured
+	Encryption string
+}
+
+// TargetFacts is what is known of a target at Result.At. Times are zero when
+// there is none.
+type TargetFacts struct {
+	catalog.TargetRow
+	Read     time.Time // newest group of packs read back whole
+	Whole    time.Time // since when every group has been read back whole
+	Damaged  time.Time // since when damage is known that no re-read has cleared
+	Groups   int       // groups a full pass has
+	Done     int       // of them read
+	Anchored time.Time // newest checkpoint of the ledger put there
+}
+
+// A Proof is how far a job's restore tests got.
+type Proof struct {
+	Job      string
+	Last     time.Time // newest finished test within 13 months, zero if none
+	Verdict  string    // of it
+	Passed   time.Time // newest that counts as a restore test, zero if none
+	Level    string    // of that one
+	Seconds  float64   // it took to restore
+	Believed bool      // the negative control of its kind of source was caught
+}
+
+// Watch says for how long in a month nobody was watching: no heartbeat of the
+// daemon for more than two hours.
+type Watch struct {
+	Month  calendar.Month
+	Silent time.Duration
+}
+
+// A Ledger is the state of the ledger at Result.AsOf.
+type Ledger struct {
+	Size int64
+	Root tlog.Hash
 }
 
 // A GridRow is one job's months.

@@ -42,12 +42,11 @@ func Evaluate(ctx context.Context, view View, packs []*Pack, period calendar.Rep
 	}
 	for _, f := range result.Findings {
 		totals := result.Totals[f.Kind]
-		totals.add(f)
+		totals.Add(f.Result, f.Counted)
 		result.Totals[f.Kind] = totals
 	}
 	result.Gaps = gaps(result.Findings)
-	result.Grid = e.grid(packs)
-	return result, nil
+	return result, e.annex(ctx, packs, &result)
 }
 
 // inPeriod reports whether something in force between two days was so at some

@@ -27,6 +27,7 @@ type evaluation struct {
 	targets  map[string]*targetFacts
 	enrolled map[string]time.Time // target to first enrolment; read on demand
 	controls map[string]catalog.Control
+	ledger   Ledger
 }
 
 // closed reports whether the whole period lies in the past.
@@ -117,7 +118,7 @@ func begin(ctx context.Context, view View, period calendar.ReportPeriod, asOf ti
 	if err != nil {
 		return nil, fmt.Errorf("read the negative controls: %w", err)
 	}
-	return e, nil
+	return e, e.readLedger(ctx)
 }
 
 // zoneOf is the site's time zone; that of Việt Nam before any inventory was set.

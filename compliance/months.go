@@ -300,7 +300,7 @@ func graded(days, warn, fail int, good Outcome) Outcome {
 // months with and without backups, but none that is missing.
 func (d monthDuty) row(bound bool) GridRow {
 	row := GridRow{Job: d.a.Job, Title: d.a.Title, Importance: d.a.Importance, Bound: bound, Removed: d.a.removed}
-	for _, m := range d.e.period.Months() {
+	for _, m := range d.e.gridMonths() {
 		o, why := d.cell(m)
 		if !bound && o != Pass {
 			o = NA

@@ -19,14 +19,14 @@ func worse(a, b Outcome) Outcome {
 	return b
 }
 
-// add counts one finding.
-func (t *Totals) add(f Finding) {
+// Add counts one finding by what it counts as.
+func (t *Totals) Add(result, counted Outcome) {
 	counts := map[Outcome]*int{
 		Pass: &t.Pass, Warn: &t.Warn, Fail: &t.Fail, Pending: &t.Pending,
 		NA: &t.NA, Waived: &t.Waived, Unknown: &t.Unknown,
 	}
-	*counts[f.Counted]++
-	if f.Result == Unknown && f.Counted == Fail {
+	*counts[counted]++
+	if result == Unknown && counted == Fail {
 		t.Overdue++
 	}
 }

@@ -2,11 +2,13 @@ package restic
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"saoluu/internal/command"
 	"saoluu/internal/fault"
 )
 
@@ -114,6 +116,8 @@ func TestOtherVerbsByAFakeRestic(t *testing.T) {
 		{"forget that does nothing", "[ $verb = list ] && printf '%s\n' " + idA + " " + idB + "; exit 0", forget(t, idA, idB), fault.Failed, "2 of 2 are still there"},
 		{"forget that takes too much", `[ $verb = forget ] && : >$dir/done
 [ $verb = list ] && [ ! -e $dir/done ] && printf '%s\n' ` + idA + " " + idB + "; exit 0", forget(t, idA), fault.Damaged, "1 snapshots vanished"},
+		{"forget: empty list", "exit 0", forget(t, idA), fault.Failed, "no snapshot at all"},
+		{"forget: already gone", "[ $verb = list ] && echo " + idB + "; exit 0", forget(t, idA), "", ""},
 		{"forget: garbage list", "echo oops", forget(t, idA), fault.Failed, `it printed "oops"`},
 		{"forget: failing afterwards", `[ $verb = forget ] && { : >$dir/done; exit 0; }
 [ -e $dir/done ] && exit 10; echo ` + idA, forget(t, idA), fault.NoRepository, ""},
@@ -232,4 +236,30 @@ func TestEnvironmentIsExplicit(t *testing.T) {
 	if !strings.Contains(argv, "-o\ns3.region=vn\n") || !strings.Contains(argv, "--force\n") || strings.Contains(argv, "--parent") {
 		t.Errorf("argv %q", argv)
 	}
+}
+
+// Our own cost of a backup, beside a restic that does nothing.
+func BenchmarkOwnCost(b *testing.B) {
+	dir := b.TempDir()
+	file := filepath.Join(dir, "restic")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+goodSummary+"\n"), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	key := filepath.Join(dir, "key")
+	e := &Engine{Path: file, TempDir: dir, CacheDir: dir, Stall: time.Minute}
+	r := Repo{Name: "nas", URL: dir, PasswordFile: key, Gate: NewGate(dir, "nas", 2)}
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := command.Run(b.Context(), command.Cmd{Argv: []string{file}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("backup", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := e.Backup(b.Context(), r, BackupRequest{Paths: []string{dir}, Host: "h"}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

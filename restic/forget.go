@@ -38,6 +38,10 @@ func (e *Engine) Forget(ctx context.Context, r Repo, ids []string) error {
 	if err != nil {
 		return err
 	}
+	if len(before) == 0 {
+		return fault.New(fault.Failed, op, errors.New("the repository lists no snapshot at all"),
+			"check that the target is the one it should be")
+	}
 	there := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !before[id] })
 	for batch := range slices.Chunk(there, forgetBatch) {
 		_, ferr := e.text(ctx, r, call{op: op, args: []string{"forget"}, tail: batch, writes: true, files: h}, func(string) {})

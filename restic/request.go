@@ -71,7 +71,7 @@ func (q BackupRequest) check(op string) error {
 // not, and a backup of nothing must not be called good.
 func (q BackupRequest) present(op string) error {
 	for _, p := range q.Paths {
-		_, err := os.Lstat(p)
+		st, err := os.Lstat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return fault.New(fault.Absent, op, fmt.Errorf("source %w", err), "check that its file system is mounted, or correct the path in the job")
@@ -79,6 +79,9 @@ func (q BackupRequest) present(op string) error {
 			return fault.New(fault.Denied, op, fmt.Errorf("source %w", err), "give the user this runs as the right to read it")
 		case err != nil:
 			return fmt.Errorf("%s: source %w", op, err)
+		case st.Mode()&fs.ModeSymlink != 0:
+			return fault.New(fault.Usage, op, fmt.Errorf("source %q is a symbolic link, and restic would save the link alone", p),
+				"give the path it leads to")
 		}
 	}
 	return nil

@@ -314,6 +314,10 @@ func TestBackupRequestIsChecked(t *testing.T) {
 	e, ctx := testEngine(t), t.Context()
 	r := testRepo(t, "nas")
 	dump := sh("true")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/etc", link); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		q    BackupRequest
 		kind fault.Kind
@@ -327,6 +331,7 @@ func TestBackupRequestIsChecked(t *testing.T) {
 		"relative":       {BackupRequest{Host: "h", Paths: []string{"etc"}}, fault.Usage, "not absolute"},
 		"comma":          {BackupRequest{Host: "h", Paths: []string{"/etc"}, Tags: []string{"a,b"}}, fault.Usage, "comma"},
 		"short parent":   {BackupRequest{Host: "h", Paths: []string{"/etc"}, Parent: "latest"}, fault.Usage, "64 hexadecimal"},
+		"link":           {BackupRequest{Host: "h", Paths: []string{link}}, fault.Usage, "symbolic link"},
 		"missing path":   {BackupRequest{Host: "h", Paths: []string{"/etc", "/nonexistent/data"}}, fault.Absent, "/nonexistent/data"},
 	} {
 		t.Run(name, func(t *testing.T) {

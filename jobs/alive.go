@@ -50,24 +50,43 @@ func (r *Runner) alive(id string) (bool, error) {
 	return !free, nil
 }
 
-// sweep removes the lock files and scratch folders of runs that are over.
+// sweep removes the lock files and scratch folders of runs that are over, and,
+// when nobody is at work, what restic and the pump left in scratch.
 func (r *Runner) sweep() error {
-	var problems []error
-	for _, dir := range []string{r.Config.Paths.Scratch, StatePath(r.Config, "locks")} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, err)
+	busy, problems := false, []error(nil)
+	for _, dir := range []string{StatePath(r.Config, "locks"), r.Config.Paths.Scratch} {
+		err := eachName(dir, "run-", func(path, id string) error {
+			alive, err := r.alive(id)
+			if err != nil || alive {
+				busy = true
+				return err
+			}
+			return os.RemoveAll(path)
+		})
+		problems = append(problems, err)
+	}
+	if !busy {
+		for _, prefix := range leftovers {
+			problems = append(problems, eachName(r.Config.Paths.Scratch, prefix, func(path, _ string) error { return os.RemoveAll(path) }))
 		}
-		for _, e := range entries {
-			id, ok := strings.CutPrefix(e.Name(), "run-")
-			if !ok {
-				continue
-			}
-			if busy, err := r.alive(id); err != nil || busy {
-				problems = append(problems, err)
-				continue
-			}
-			problems = append(problems, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(problems...)
+}
+
+// leftovers are the names of temporary files that a killed restic or pump leaves
+// in its folder for temporary files.
+var leftovers = []string{"pump-", "restic-"}
+
+// eachName calls do for the entries of a folder whose name starts with prefix.
+func eachName(dir, prefix string, do func(path, rest string) error) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	problems := []error{err}
+	for _, e := range entries {
+		if rest, ok := strings.CutPrefix(e.Name(), prefix); ok {
+			problems = append(problems, do(filepath.Join(dir, e.Name()), rest))
 		}
 	}
 	return errors.Join(problems...)

@@ -103,8 +103,8 @@ func layOut(ctx context.Context, path string) error {
 		return err
 	}
 	db.SetMaxOpenConns(1)
-	_, err = db.ExecContext(ctx, fmt.Sprintf("BEGIN; PRAGMA application_id=%d; PRAGMA user_version=%d; %s; %s; COMMIT",
-		applicationID, schemaVersion, truthSchema, derivedSchema))
+	_, err = db.ExecContext(ctx, fmt.Sprintf("BEGIN; PRAGMA application_id=%d; PRAGMA user_version=%d; %s; %s; %s; COMMIT",
+		applicationID, schemaVersion, truthSchema, derivedSchema, derivedIndexes))
 	return errors.Join(err, db.Close())
 }
 

@@ -110,10 +110,14 @@ func (p *projection) flush(ctx context.Context) error {
 	if !p.bulk {
 		return nil
 	}
+	defer clear(p.goods)
 	for _, id := range sortedKeys(p.runs) {
 		if err := p.putRun(ctx, p.runs[id]); err != nil {
 			return err
 		}
+	}
+	if err := p.writeBatches(ctx); err != nil {
+		return err
 	}
 	for key, at := range p.slots {
 		if err := p.planSlot(ctx, key, at); err != nil {

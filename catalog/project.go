@@ -21,8 +21,13 @@ type projection struct {
 	jobs    map[string]*jobRow
 	targets map[string]*targetRow
 	runs    map[string]*runRow // running ones
-	slots   map[slotKey]int64  // open ones with the time they were planned; only in bulk
-	kept    map[string]int64   // marks that only rise, changed since the last flush
+
+	// Only in bulk:
+	slots   map[slotKey]int64   // open ones with the time they were planned
+	goods   map[int64][]goodRun // by job, as long as they are good
+	batches map[string]*batch   // rows not written yet, by statement
+
+	kept map[string]int64 // marks that only rise, changed since the last flush
 
 	usedJobs, usedTargets map[string]bool // since the last flush
 
@@ -59,7 +64,7 @@ type slotKey struct{ job, action, due int64 }
 func newProjection(w *writer) *projection {
 	return &projection{
 		w: w, names: map[string]int64{}, jobs: map[string]*jobRow{}, targets: map[string]*targetRow{},
-		runs: map[string]*runRow{}, slots: map[slotKey]int64{},
+		runs: map[string]*runRow{}, slots: map[slotKey]int64{}, goods: map[int64][]goodRun{}, batches: map[string]*batch{},
 		kept: map[string]int64{}, usedJobs: map[string]bool{}, usedTargets: map[string]bool{},
 	}
 }
@@ -312,9 +317,7 @@ func (p *projection) closeSlots(ctx context.Context, at int64, state, run, reaso
 		delete(p.slots, key)
 		// The first end counts. Only a slot that went badly can still be made
 		// up for, and then what it was before stays on record.
-		if err := p.w.exec(ctx, `INSERT INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES(?,?,?,?,?,?,?,?,0,0)
-			ON CONFLICT DO UPDATE SET was=state, was_closed=closed, state=excluded.state, closed=excluded.closed, run=excluded.run, reason=excluded.reason
-			WHERE state=0 OR (state IN (2,4) AND excluded.state IN (1,3,5))`,
+		if err := p.insert(ctx, `INSERT INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES`, `(?,?,?,?,?,?,?,?,0,0)`, ` ON CONFLICT DO UPDATE SET was=state, was_closed=closed, state=excluded.state, closed=excluded.closed, run=excluded.run, reason=excluded.reason WHERE state=0 OR (state IN (2,4) AND excluded.state IN (1,3,5))`,
 			key.job, key.action, key.due, number, planned, at, run, why); err != nil {
 			return err
 		}

@@ -58,6 +58,7 @@ func (p *projection) finishRun(ctx context.Context, seq, at int64, e RunFinished
 	r.t, r.finished, r.at, r.seq = unix(e.StartedAt), unix(e.FinishedAt), at, seq
 	if r.good {
 		r.t = unix(e.ConsistentAt)
+		p.noteGood(r)
 	}
 	if err := p.putRun(ctx, r); err != nil {
 		return err
@@ -124,6 +125,9 @@ func (p *projection) run(ctx context.Context, id string) (*runRow, error) {
 	if r, ok := p.runs[id]; ok {
 		return r, nil
 	}
+	if err := p.writeBatches(ctx); err != nil {
+		return nil, err
+	}
 	row, err := p.w.row(ctx, `SELECT n, run, job, state, good, t, finished, at, at0, seq, seq0, invalidated, pruned, held FROM runs WHERE run=?`, id)
 	if err != nil {
 		return nil, err
@@ -141,7 +145,7 @@ func (p *projection) putRun(ctx context.Context, r *runRow) error {
 		return p.w.exec(ctx, `UPDATE runs SET state=?, good=?, t=?, finished=?, at=?, seq=?, invalidated=?, pruned=?, held=? WHERE n=?`,
 			r.state, r.good, r.t, r.finished, r.at, r.seq, r.invalidated, r.pruned, r.held, r.n)
 	}
-	err := p.w.exec(ctx, `INSERT INTO runs(n, run, job, state, good, t, finished, at, at0, seq, seq0, invalidated, pruned, held) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+	err := p.insert(ctx, `INSERT INTO runs(n, run, job, state, good, t, finished, at, at0, seq, seq0, invalidated, pruned, held) VALUES`, `(?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, ``,
 		r.n, r.run, r.job, r.state, r.good, r.t, r.finished, r.at, r.at0, r.seq, r.seq0, r.invalidated, r.pruned, r.held)
 	if isConstraint(err) {
 		return fault.New(fault.Refused, fmt.Sprintf("start run %q", r.run), errors.New("there is such a run already"), "")
@@ -159,7 +163,7 @@ func (p *projection) putCopy(ctx context.Context, run, seq, at int64, c Copy) er
 	if err != nil {
 		return err
 	}
-	return p.w.exec(ctx, `INSERT OR REPLACE INTO copies(run, target, state, seq, at, pruned, snaps) VALUES(?,?,?,?,?,0,?)`,
+	return p.insert(ctx, `INSERT OR REPLACE INTO copies(run, target, state, seq, at, pruned, snaps) VALUES`, `(?,?,?,?,?,0,?)`, ``,
 		run, target, state, seq, at, packSnapshots(c.Snapshots))
 }
 
@@ -221,6 +225,9 @@ func (p *projection) applyRetention(ctx context.Context, at int64, e RetentionAp
 // lose takes snapshots off a target that a re-read did not find. A run without
 // any copy left that way is no good backup any more.
 func (p *projection) lose(ctx context.Context, at, target int64, missing []string) error {
+	if err := p.writeBatches(ctx); err != nil {
+		return err
+	}
 	rows, err := p.w.conn.QueryContext(ctx, `SELECT r.run, c.snaps FROM copies c JOIN runs r ON r.n=c.run WHERE c.target=? AND c.pruned=0 AND c.snaps<>''`, target)
 	if err != nil {
 		return err
@@ -324,21 +331,15 @@ func (p *projection) spoil(ctx context.Context, r *runRow) error {
 	if err != nil {
 		return err
 	}
+	p.dropGood(r)
 	j, err := p.job(ctx, job)
 	if err != nil || j.LastGoodRun != r.run {
 		return err
 	}
-	j.LastGoodRun, j.LastGoodAt, j.dirty = "", instant(0), true
-	row, err = p.w.row(ctx, `SELECT run, t FROM runs WHERE job=? AND good=1 AND invalidated=0 AND pruned=0 ORDER BY t DESC, n DESC LIMIT 1`, r.job)
-	if err != nil {
-		return err
-	}
 	var t int64
-	if err := row.Scan(&j.LastGoodRun, &t); err != nil && err != sql.ErrNoRows {
-		return err
-	}
-	j.LastGoodAt = instant(t)
-	return nil
+	j.LastGoodRun, t, err = p.newestGood(ctx, r.job)
+	j.LastGoodAt, j.dirty = instant(t), true
+	return err
 }
 
 func (p *projection) hold(ctx context.Context, e HoldSet) error {

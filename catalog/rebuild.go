@@ -39,7 +39,10 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64))
 		}); err != nil {
 			return err
 		}
-		return p.flush(ctx)
+		if err := p.flush(ctx); err != nil {
+			return err
+		}
+		return w.run(ctx, derivedIndexes)
 	})
 	if err != nil {
 		return classify(op, err)

@@ -32,7 +32,6 @@ CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE runs(n INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, job INTEGER NOT NULL, state INTEGER NOT NULL, good INTEGER NOT NULL,
 	t INTEGER NOT NULL, finished INTEGER NOT NULL, at INTEGER NOT NULL, at0 INTEGER NOT NULL, seq INTEGER NOT NULL, seq0 INTEGER NOT NULL,
 	invalidated INTEGER NOT NULL, pruned INTEGER NOT NULL, held INTEGER NOT NULL) STRICT;
-CREATE INDEX runs_job ON runs(job, t, good, at, finished, invalidated);
 CREATE INDEX runs_open ON runs(job) WHERE state = 0;
 CREATE TABLE copies(run INTEGER NOT NULL, target INTEGER NOT NULL, state INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
 	pruned INTEGER NOT NULL, snaps TEXT NOT NULL, PRIMARY KEY(run, target)) STRICT, WITHOUT ROWID;
@@ -55,6 +54,9 @@ CREATE TABLE target_state(target INTEGER PRIMARY KEY, in_inventory INTEGER NOT N
 	last_error TEXT NOT NULL, last_check_at INTEGER NOT NULL, last_check TEXT NOT NULL, last_prune_at INTEGER NOT NULL,
 	anchored_at INTEGER NOT NULL, anchored_size INTEGER NOT NULL) STRICT;
 CREATE TABLE kept(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT`
+
+// derivedIndexes are those a rebuild makes last, of all rows at once.
+const derivedIndexes = `CREATE INDEX runs_job ON runs(job, t, good, at, finished, invalidated)`
 
 // derivedTables lists the derived tables and the columns that order their rows.
 func derivedTables() [][2]string {

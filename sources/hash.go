@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// hashBytes is the size of one read while hashing.
+// hashBytes is the most that is read at once while hashing.
 const hashBytes = 256 << 10
 
 // hashAll returns the facts of the files that stayed as they are, and how many
@@ -58,7 +58,7 @@ func hashStable(ctx context.Context, c candidate) string {
 	if !c.same(info) {
 		return ""
 	}
-	sum, err := digest(ctx, file)
+	sum, err := digest(ctx, file, c.size)
 	if err != nil {
 		return ""
 	}
@@ -78,10 +78,12 @@ func fileFacts(path, sum string, mode fs.FileMode) []Fact {
 	}
 }
 
-// digest reads r to its end and returns its SHA-256 in hexadecimal.
-func digest(ctx context.Context, r io.Reader) (string, error) {
+// digest reads r to its end and returns its SHA-256 in hexadecimal. It should be
+// size bytes long, and may be of any length: most files are small, and a large
+// buffer for each would cost more than the hash.
+func digest(ctx context.Context, r io.Reader, size int64) (string, error) {
 	h := sha256.New()
-	buf := make([]byte, hashBytes)
+	buf := make([]byte, max(512, min(hashBytes, size+1)))
 	for {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -161,7 +163,7 @@ func restoredFile(ctx context.Context, dir *os.Root, f Fact) ([]Fact, error) {
 		return nil, err
 	}
 	defer file.Close()
-	sum, err := digest(ctx, file)
+	sum, err := digest(ctx, file, info.Size())
 	if err != nil {
 		return nil, err
 	}

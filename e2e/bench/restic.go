@@ -69,13 +69,13 @@ func (r repository) count() (int, error) {
 // the shell, so that it costs as little as a program can.
 const stub = `#!/bin/sh
 case "$*" in
-*version*) echo 'restic 0.19.1 compiled with go1.26.4 on linux/amd64' ;;
-*cat*config*) echo '{"version":2,"id":"5555555555555555555555555555555555555555555555555555555555555555","chunker_polynomial":"25b468838dcb75"}' ;;
-*backup*)
+*' backup '*)
 	id=$(printf '%064x' $$)
 	: >"$RESTIC_REPOSITORY/snapshots/$id"
 	echo '{"message_type":"summary","files_new":1,"total_files_processed":1,"total_bytes_processed":1,"data_added":1,"snapshot_id":"'$id'"}'
 	;;
+*'cat config') echo '{"version":2,"id":"5555555555555555555555555555555555555555555555555555555555555555","chunker_polynomial":"25b468838dcb75"}' ;;
+version) echo 'restic 0.19.1 compiled with go1.26.4 on linux/amd64' ;;
 esac
 `
 

@@ -35,7 +35,7 @@ type drill struct {
 
 // startDrill loads a copy. Damage is a *finding: the dump cannot be read, or the
 // server refuses what is in it.
-func startDrill(ctx context.Context, x *examination, parts []restoredPart) (_ *drill, err error) {
+func startDrill(ctx context.Context, x *examination, parts []restoredPart) (loaded subject, err error) {
 	database, globals, err := drillParts(parts)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func startDrill(ctx context.Context, x *examination, parts []restoredPart) (_ *d
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.cluster.stop())
+			loaded, err = nil, errors.Join(err, d.cluster.stop())
 		}
 	}()
 	conn, err := d.cluster.connect(ctx, d.cluster.superuser, "postgres")
@@ -219,7 +219,7 @@ func (d *drill) load(ctx context.Context, p restoredPart) error {
 		return err
 	}
 	restore := d.cluster.program("pg_restore", "--host="+d.cluster.sockets, "--port=5432", "--username="+d.cluster.superuser,
-		"--no-password", "--dbname="+drillDatabase, "--jobs=2", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", file)
+		"--no-password", "--dbname="+drillDatabase, "--jobs=2", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--no-publications", file)
 	_, err := command.Run(ctx, restore)
 	var exit *command.ExitError
 	switch {

@@ -206,8 +206,18 @@ func write(t *testing.T, dir string, files map[string]string) {
 	time.Sleep(25 * time.Millisecond) // files older than what begins now
 }
 
-// hangInTest is a tester that is killed in the middle of a test.
+// hangInTest starts a throwaway server in a sandbox, says so, and waits to be killed.
 func hangInTest(args []string) int {
-	_ = args
-	return 1
+	ctx := context.Background()
+	t := &Tester{Scratch: args[0], Now: testTime}
+	box, err := t.open(ctx, Request{Test: "t"})
+	if err == nil {
+		_, err = startCluster(ctx, &examination{tester: t, sandbox: box}, args[1], "", "postgres")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("ready")
+	select {}
 }

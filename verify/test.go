@@ -55,24 +55,23 @@ func (t *Tester) test(ctx context.Context, r Request) (res Result, err error) {
 	}()
 	x := &examination{tester: t, request: r, sandbox: box}
 	x.result.Full = !r.sampled()
+	defer func() { err = errors.Join(err, x.close()) }()
 	err = x.run(ctx)
 	var found *finding
 	if errors.As(err, &found) {
 		x.fail(*found)
 		err = nil
 	}
+	if err == nil {
+		x.result.Verdict = x.verdict()
+	}
+	if err == nil && r.Control && x.result.Verdict == Passed {
+		err = x.control(ctx)
+	}
 	if err != nil {
 		x.result.Verdict = Unknown
-		return x.result, err
 	}
-	x.result.Verdict = x.verdict()
-	if r.Control && x.result.Verdict == Passed {
-		if err := x.control(ctx); err != nil {
-			x.result.Verdict = Unknown
-			return x.result, errors.Join(err, x.close())
-		}
-	}
-	return x.result, x.close()
+	return x.result, err
 }
 
 // check refuses a request that makes no sense.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"saoluu/internal/fault"
 )
 
@@ -409,6 +411,13 @@ func TestLookPath(t *testing.T) {
 			t.Errorf("%s: %v, hint %q", name, err, fault.HintOf(err))
 		}
 	}
+	for name, pkg := range map[string]string{
+		"initdb": "postgresql", "mariadb-dump": "mariadb-client", "sqlite3": "sqlite3", "chattr": "e2fsprogs", "nobody-knows": "",
+	} {
+		if got := debianPackage(name); got != pkg {
+			t.Errorf("%s is in %q", name, got)
+		}
+	}
 	t.Setenv("PATH", "")
 	if _, err := lookIn("pg_dump", nil); fault.HintOf(err) != "install it: apt-get install postgresql-client" {
 		t.Errorf("hint %q", fault.HintOf(err))
@@ -432,6 +441,66 @@ func waitGone(t *testing.T, pid int) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("process %d still runs", pid)
+}
+
+// Cancelling while a slow reader still takes the output of a program that ended
+// well must not call the half that was taken whole.
+func TestCancelWhileOutputIsTaken(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := sh("head -c 60000 /dev/zero; exec >&-; exit 0")
+	c.Stdout = writerFunc(func(p []byte) (int, error) {
+		time.Sleep(200 * time.Millisecond) // by now it has ended
+		cancel()
+		time.Sleep(50 * time.Millisecond)
+		return len(p), nil
+	})
+	c.pipeBytes = 1 << 20
+	n := 0
+	taken := c.Stdout
+	c.Stdout = writerFunc(func(p []byte) (int, error) { n += len(p); return taken.Write(p) })
+	if _, err := Run(ctx, c); err == nil && n != 60000 {
+		t.Errorf("%d bytes taken and no error", n)
+	}
+}
+
+// Without file descriptors nothing starts, nothing crashes, nothing leaks.
+func TestNoDescriptorsLeft(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	if _, err := Run(t.Context(), sh("true")); err != nil { // opens what the runtime keeps
+		t.Fatal(err)
+	}
+	before := open()
+	for spare := range uint64(14) {
+		c := sh("cat")
+		c.Stdin, c.Stdout = strings.NewReader("x"), io.Discard
+		limit := old
+		limit.Cur = uint64(before) - 1 + spare
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Run(t.Context(), c)
+		if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); rerr != nil {
+			t.Fatal(rerr)
+		}
+		if err == nil {
+			t.Logf("runs with %d spare descriptors", spare)
+		} else if !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("%d spare descriptors: %v", spare, err)
+		}
+	}
+	if after := open(); after > before {
+		t.Errorf("%d descriptors open, %d before", after, before)
+	}
 }
 
 func FuzzTailBlanks(f *testing.F) {

@@ -65,12 +65,10 @@ func debianPackage(name string) string {
 		return "mariadb-client"
 	case "mariadbd", "mariadb-install-db":
 		return "mariadb-server"
-	case "sqlite3", "restic", "bubblewrap", "lvm2", "cpio", "age", "tar", "gzip", "openssl":
+	case "sqlite3", "restic", "cpio", "age", "tar", "gzip", "openssl", "redis-server", "nginx", "chromium":
 		return name
 	case "redis-cli":
 		return "redis-tools"
-	case "redis-server":
-		return "redis-server"
 	case "qemu-img", "qemu-nbd", "qemu-io":
 		return "qemu-utils"
 	case "qemu-system-x86_64":
@@ -91,10 +89,6 @@ func debianPackage(name string) string {
 		return "util-linux"
 	case "systemctl", "systemd-analyze", "journalctl", "systemd-creds":
 		return "systemd"
-	case "nginx":
-		return "nginx"
-	case "chromium":
-		return "chromium"
 	default:
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -89,6 +90,19 @@ func TestPumpMainAsAProcess(t *testing.T) {
 	c.Argv, c.Env = []string{self(t), "pump", "--", "true"}, []string{PumpEnv + "=not json"}
 	if res, err := Run(t.Context(), c); err == nil || res.ExitCode != 2 || strings.Contains(res.Stderr, "not json") {
 		t.Errorf("bad environment: %+v, %v", res, err)
+	}
+}
+
+func TestPumpThatCannotWriteItsDigest(t *testing.T) {
+	exit, err := Pump(t.Context(), PumpRequest{Argv: []string{"/bin/echo", "x"}, Digest: "/nonexistent/digest", Stdout: io.Discard})
+	if exit == 0 || err == nil {
+		t.Errorf("exit %d, %v", exit, err)
+	}
+	if exit, err := Pump(t.Context(), PumpRequest{Argv: []string{"/bin/echo", "x"}, Stdout: io.Discard}); exit != 0 || err != nil {
+		t.Errorf("no digest wanted: %d, %v", exit, err)
+	}
+	if _, err := ReadDigest("/nonexistent/digest"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
 	}
 }
 

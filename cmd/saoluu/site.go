@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -47,6 +49,9 @@ func (a *app) read(ctx context.Context) (*config.Config, *catalog.Catalog, error
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := ownState(c); err != nil {
+		return nil, nil, err
+	}
 	cat, err := catalog.OpenReadOnly(ctx, catalogOptions(c))
 	return c, cat, err
 }
@@ -83,8 +88,30 @@ func (a *app) open(ctx context.Context) (*site, error) {
 	return s, nil
 }
 
+// ownState refuses to work on the state of another user: even root would leave
+// files there that the daemon cannot write afterwards.
+func ownState(c *config.Config) error {
+	info, err := os.Stat(c.Paths.State)
+	if err != nil {
+		return nil // whoever opens the catalog next says what is missing
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	name := fmt.Sprint(st.Uid)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return fault.New(fault.Refused, fmt.Sprintf("open the state in %s", c.Paths.State), fmt.Errorf("it belongs to user %s", name),
+		fmt.Sprintf("run as that user: setpriv --reuid=%s --regid=%s --init-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search saoluu …", name, name))
+}
+
 // wire puts the parts together and does nothing else.
 func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
+	if err := ownState(c); err != nil {
+		return nil, err
+	}
 	cat, err := catalog.Open(ctx, catalogOptions(c))
 	if err != nil {
 		return nil, err

@@ -26,6 +26,9 @@ func (a *app) init(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := ownState(c); err != nil {
+		return err
+	}
 	// The engine first: without it nothing could be finished.
 	if _, err := findEngine(ctx, c); err != nil {
 		return err

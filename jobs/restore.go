@@ -42,31 +42,43 @@ type RestorePart struct {
 // PlanRestore chooses the copy and checks that the destination may be written.
 // A destination that exists is refused unless overwrite is said.
 func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to string, overwrite bool) (RestorePlan, error) {
+	kind, err := destination(job, to)
+	if err != nil {
+		return RestorePlan{}, err
+	}
 	var chosen catalog.TestFinished
 	run, copied, err := r.pick(ctx, job, pick, &chosen)
 	if err != nil {
 		return RestorePlan{}, err
 	}
-	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Overwrite: overwrite}
+	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Kind: kind, Overwrite: overwrite}
 	for _, part := range run.Parts {
 		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
 	}
 	return p.placed()
 }
 
-// placed decides what kind of destination To is and whether it is free.
+// destination returns "postgresql" for the address of a server, and "" for a path.
+func destination(job config.Job, to string) (kind string, err error) {
+	op := fmt.Sprintf("restore %q", job.Name)
+	scheme, _, address := strings.Cut(to, "://")
+	switch {
+	case !address:
+		return "", nil
+	case scheme != "postgresql" && scheme != "postgres":
+		return "", fault.New(fault.Usage, op, fmt.Errorf("nothing is restored to %s://", scheme), "give a folder, a file or postgresql://…")
+	case job.Source.Type != "postgres":
+		return "", fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to a database server", job.Source.Type), "give a folder or a file")
+	}
+	return "postgresql", nil
+}
+
+// placed decides what kind of path To is and whether it is free.
 func (p RestorePlan) placed() (RestorePlan, error) {
-	op := fmt.Sprintf("restore %q", p.Job.Name)
-	if strings.HasPrefix(p.To, "postgresql://") || strings.HasPrefix(p.To, "postgres://") {
-		if p.Job.Source.Type != "postgres" {
-			return p, fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to a database server", p.Job.Source.Type), "give a folder or a file")
-		}
-		p.Kind = "postgresql"
+	if p.Kind != "" {
 		return p, nil
 	}
-	if strings.Contains(p.To, "://") {
-		return p, fault.New(fault.Usage, op, fmt.Errorf("%q is no destination", p.To), "give a folder, a file or postgresql://…")
-	}
+	op := fmt.Sprintf("restore %q", p.Job.Name)
 	path, err := filepath.Abs(p.To)
 	if err != nil {
 		return p, err

@@ -197,8 +197,10 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 	fin.Verdict, fin.Level, fin.Full = cmp.Or(result.Verdict, catalog.VerdictUnknown), result.Level, result.Full
 	fin.RestoreSeconds = result.RestoreTime.Round(time.Millisecond).Seconds()
 	fin.RestoredBytes = result.RestoredBytes
+	fin.CopyOnly = fin.Verdict == catalog.VerdictFailed
 	for _, a := range result.Assertions {
 		fin.Assertions = append(fin.Assertions, catalog.Assertion(a))
+		fin.CopyOnly = fin.CopyOnly && (a.OK || a.Name == verify.AssertionRestore)
 	}
 	fin.Tools = []catalog.Tool{{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256}, {Name: "saoluu", Version: r.Version}}
 	for _, t := range result.Tools {
@@ -285,7 +287,7 @@ func (r *Runner) pickRun(ctx context.Context, job config.Job, p Pick, fin *catal
 		}
 	}
 	if len(runs) == 0 {
-		return catalog.Run{}, fault.New(fault.Unknown, fmt.Sprintf("job %q", job.Name), errors.New("there is no good backup to test"),
+		return catalog.Run{}, fault.New(fault.Absent, fmt.Sprintf("job %q", job.Name), errors.New("there is no good backup"),
 			fmt.Sprintf("run \"saoluu backup %s\"", job.Name))
 	}
 	if p.Seed == "" {
@@ -309,7 +311,7 @@ func (r *Runner) pickCopy(ctx context.Context, job config.Job, run catalog.Run, 
 	}
 	var candidates []catalog.Copy
 	for _, c := range run.Copies {
-		if c.State == catalog.RunComplete && (target == "" || c.Target == target) {
+		if c.State == catalog.RunComplete && run.Gone[c.Target].IsZero() && (target == "" || c.Target == target) {
 			candidates = append(candidates, c)
 		}
 	}

@@ -164,10 +164,18 @@ func catalogShow(a *app) *cobra.Command {
 			defer func() { err = errors.Join(err, cat.Close()) }()
 			run, err := cat.Run(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return unlisted(err, "run \"saoluu catalog list\" to see the runs")
 			}
 			return printJSON(os.Stdout, run)
 		}}
+}
+
+// unlisted adds where to look to the error of a run or entry that is not there.
+func unlisted(err error, hint string) error {
+	if errors.Is(err, catalog.ErrMissing) {
+		return fault.New(fault.Usage, "", err, hint)
+	}
+	return err
 }
 
 func catalogRebuild(a *app) *cobra.Command {

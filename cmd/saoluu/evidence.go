@@ -93,7 +93,7 @@ func evidenceExport(a *app) *cobra.Command {
 		defer func() { err = errors.Join(err, s.close()) }()
 		bundle, err := s.Bundle(cmd.Context(), seq)
 		if err != nil {
-			return err
+			return unlisted(err, "run \"saoluu evidence list\" to see the entries")
 		}
 		path, err := filepath.Abs(out)
 		if err != nil {

@@ -53,7 +53,7 @@ func (a *app) prove(cmd *cobra.Command, text string) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	entry, err := s.Catalog.Entry(cmd.Context(), seq)
 	if err != nil {
-		return err
+		return unlisted(err, "take the number from \"saoluu test\" or a report")
 	}
 	note, point, err := s.Checkpoint(cmd.Context())
 	if err != nil {

@@ -81,14 +81,17 @@ func newRoot() *cobra.Command {
 		upkeepCommand(app), statusCommand(app), catalogCommand(app), reportCommand(app), ledgerCommand(app),
 		evidenceCommand(app), configCommand(app), packsCommand(), doctorCommand(app), docsCommand(root),
 	)
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	usageErrors(root)
 	return root
 }
 
-// usageErrors makes wrong arguments exit with the usage code.
+// usageErrors makes wrong arguments exit with the usage code. A command that
+// only gathers others shows its help, and takes no word it does not know.
 func usageErrors(c *cobra.Command) {
+	if c.HasSubCommands() && c.RunE == nil {
+		c.Args = cobra.NoArgs
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

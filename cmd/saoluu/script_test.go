@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,13 +28,16 @@ func TestScripts(t *testing.T) {
 		Setup:         func(env *testscript.Env) error { return setup(env, bin) },
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Condition:     condition,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"clock":   clockCommand,
-			"corrupt": corruptCommand,
-			"waitfor": waitforCommand,
-			"pg":      pgCommand,
-		},
+		Cmds:          commands(),
 	})
+}
+
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]func(*testscript.TestScript, bool, []string){
+		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand,
+	}
+	maps.Copy(all, moreCommands())
+	return all
 }
 
 // buildProgram builds saoluu into a folder that goes first on PATH.
@@ -70,23 +74,61 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("SAOLUU_CONFIG", filepath.Join(env.WorkDir, "saoluu.toml"))
 	env.Setenv("SAOLUU_TEST_CLOCK", filepath.Join(env.WorkDir, ".clock"))
 	env.Setenv("NO_COLOR", "1")
+	env.Values[processesKey{}] = processes{}
 	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
 		return err
 	}
-	return expand(env.WorkDir)
+	if err := furnish(env.WorkDir); err != nil {
+		return err
+	}
+	return expand(env.WorkDir, restic)
 }
 
-// expand puts the work folder's path for $WORK in every TOML file of a script.
-func expand(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".toml" {
+// furnish adds the files of testdata/site that a script does not bring itself.
+func furnish(dir string) error {
+	const site = "testdata/site"
+	return filepath.WalkDir(site, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
+		}
+		to := filepath.Join(dir, strings.TrimPrefix(path, site))
+		if _, err := os.Stat(to); err == nil {
+			return nil
 		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "$WORK", dir)), 0o644)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, text, 0o644)
+	})
+}
+
+// expand puts the real paths for $WORK and $SAOLUU_RESTIC in every TOML file of a
+// script and in its stand-in programs, which lie in folders called "tools".
+func expand(dir, restic string) error {
+	paths := strings.NewReplacer("$WORK", dir, "$SAOLUU_RESTIC", restic)
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		mode := os.FileMode(0o644)
+		switch {
+		case filepath.Base(filepath.Dir(path)) == "tools":
+			mode = 0o755
+		case filepath.Ext(path) != ".toml":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(paths.Replace(string(text))), mode); err != nil {
+			return err
+		}
+		return os.Chmod(path, mode)
 	})
 }
 
@@ -102,15 +144,21 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// clock DURATION moves the program's wall clock, for example "clock 72h".
+// clock DURATION moves the program's wall clock that far from the real one, for
+// example "clock 72h"; clock TIME (RFC 3339) sets it, and it goes on from there.
 func clockCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: clock DURATION")
+		ts.Fatalf("usage: clock DURATION | clock TIME")
 	}
-	if _, err := time.ParseDuration(args[0]); err != nil {
-		ts.Fatalf("clock: %v", err)
+	offset, err := time.ParseDuration(args[0])
+	if at, notTime := time.Parse(time.RFC3339, args[0]); notTime == nil {
+		offset, err = time.Until(at), nil
 	}
-	ts.Check(os.WriteFile(ts.Getenv("SAOLUU_TEST_CLOCK"), []byte(args[0]), 0o644))
+	ts.Check(err)
+	// Under another name first: the program may read it at any moment.
+	file := ts.Getenv("SAOLUU_TEST_CLOCK")
+	ts.Check(os.WriteFile(file+".new", []byte(offset.String()), 0o644))
+	ts.Check(os.Rename(file+".new", file))
 }
 
 // corrupt GLOB [OFFSET] flips 64 bytes in the largest file that matches, as a
@@ -157,7 +205,7 @@ func waitforCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: waitfor GLOB [TEXT]")
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if found(ts, args) != neg {
 			return
 		}

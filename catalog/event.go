@@ -254,23 +254,27 @@ const (
 	LevelBooted    = "booted"
 )
 
-// TestFinished ends a restore test. A failed verdict invalidates the run.
+// TestFinished ends a restore test. A failed verdict invalidates the run, or,
+// with CopyOnly, takes the tested copy off the run.
 type TestFinished struct {
-	Test           string      `json:"test"`
-	Job            string      `json:"job"`
-	Source         string      `json:"source"` // kind
-	Run            string      `json:"run"`
-	ConsistentAt   time.Time   `json:"consistent_at"` // of the tested run
-	Target         string      `json:"target"`
-	Snapshots      []string    `json:"snapshots"`
-	Due            *time.Time  `json:"due,omitempty"`
-	Covers         []time.Time `json:"covers,omitempty"`
-	Trigger        string      `json:"trigger"`
-	StartedAt      time.Time   `json:"started_at"`
-	FinishedAt     time.Time   `json:"finished_at"`
-	Verdict        string      `json:"verdict"`
-	Level          string      `json:"level"` // empty when nothing was reached
-	Full           bool        `json:"full"`  // false: a sample was restored
+	Test         string      `json:"test"`
+	Job          string      `json:"job"`
+	Source       string      `json:"source"` // kind
+	Run          string      `json:"run"`
+	ConsistentAt time.Time   `json:"consistent_at"` // of the tested run
+	Target       string      `json:"target"`
+	Snapshots    []string    `json:"snapshots"`
+	Due          *time.Time  `json:"due,omitempty"`
+	Covers       []time.Time `json:"covers,omitempty"`
+	Trigger      string      `json:"trigger"`
+	StartedAt    time.Time   `json:"started_at"`
+	FinishedAt   time.Time   `json:"finished_at"`
+	Verdict      string      `json:"verdict"`
+	Level        string      `json:"level"` // empty when nothing was reached
+	Full         bool        `json:"full"`  // false: a sample was restored
+	// CopyOnly says that the failure is of this copy alone: its target did not give
+	// back what was stored. What the run saved elsewhere is not judged by it.
+	CopyOnly       bool        `json:"copy_only,omitempty"`
 	Assertions     []Assertion `json:"assertions"`
 	RestoreSeconds float64     `json:"restore_seconds"`
 	RestoredBytes  int64       `json:"restored_bytes"`

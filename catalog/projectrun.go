@@ -256,23 +256,25 @@ func (p *projection) lose(ctx context.Context, at, target int64, missing []strin
 		if err != nil {
 			return err
 		}
-		// One part missing spoils the copy: a run is good only if all parts are.
-		if err := p.removeCopy(ctx, at, r, target, nil); err != nil {
-			return err
-		}
-		left, err := p.copiesLeft(ctx, r)
-		if err != nil {
-			return err
-		}
-		if left || r.invalidated != 0 {
-			continue
-		}
-		r.invalidated = at
-		if err := p.spoil(ctx, r); err != nil {
+		if err := p.loseCopy(ctx, at, r, target); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// loseCopy takes a run's copy off a target: one part missing or damaged spoils
+// it all. A run without any copy left that way is no good backup any more.
+func (p *projection) loseCopy(ctx context.Context, at int64, r *runRow, target int64) error {
+	if err := p.removeCopy(ctx, at, r, target, nil); err != nil {
+		return err
+	}
+	left, err := p.copiesLeft(ctx, r)
+	if err != nil || left || r.invalidated != 0 {
+		return err
+	}
+	r.invalidated = at
+	return p.spoil(ctx, r)
 }
 
 // removeCopy takes snapshots off a run's copy, all of them when none is named.

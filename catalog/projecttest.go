@@ -43,11 +43,30 @@ func (p *projection) finishTest(ctx context.Context, seq, at int64, e TestFinish
 		j.LastPassedAt, j.LastPassedRun = e.FinishedAt, e.Run
 	}
 	if e.Verdict == VerdictFailed {
-		if err := p.invalidate(ctx, at, e.Run); err != nil {
+		if err := p.fault(ctx, at, e); err != nil {
 			return err
 		}
 	}
 	return p.endSlots(ctx, at, e.Job, ActionTest, e.Test, e.Due, e.Covers, e.Verdict == VerdictPassed)
+}
+
+// fault takes what a failed test proved bad out of the good.
+func (p *projection) fault(ctx context.Context, at int64, e TestFinished) error {
+	if !e.CopyOnly {
+		return p.invalidate(ctx, at, e.Run)
+	}
+	if err := p.writeBatches(ctx); err != nil {
+		return err
+	}
+	target, err := p.name(ctx, e.Target)
+	if err != nil {
+		return err
+	}
+	r, err := p.run(ctx, e.Run)
+	if err != nil || r == nil {
+		return err
+	}
+	return p.loseCopy(ctx, at, r, target)
 }
 
 func (p *projection) invalidate(ctx context.Context, at int64, run string) error {

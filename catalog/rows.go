@@ -10,7 +10,7 @@ type Run struct {
 	Pruned      time.Time // zero, or when its last copy was deleted by retention
 	Held        bool
 	// Gone says when copies listed above left their target, by retention or
-	// because a re-read found them missing. Nil when all are where they were put.
+	// because a re-read found them missing or a test found them damaged. Nil when all are where they were put.
 	Gone map[string]time.Time
 }
 

@@ -102,7 +102,7 @@ func holds(run catalog.Run, target string) bool {
 // goodCopy returns a complete copy of a run, or nil.
 func goodCopy(run catalog.Run) *catalog.Copy {
 	for i := range run.Copies {
-		if run.Copies[i].State == catalog.RunComplete {
+		if run.Copies[i].State == catalog.RunComplete && run.Gone[run.Copies[i].Target].IsZero() {
 			return &run.Copies[i]
 		}
 	}

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"saoluu/internal/fault"
@@ -28,31 +30,62 @@ type restoredPart struct {
 	sum  string // of a stream, as restored
 }
 
+// fetchAtOnce is how many parts are restored at the same time: most of the time
+// of a small one is restic's key derivation and its pause after locking.
+const fetchAtOnce = 2
+
 // fetch restores every part from the target, past any cache.
 func (x *examination) fetch(ctx context.Context) ([]restoredPart, error) {
-	var all []restoredPart
-	var total, before int64
-	for _, p := range x.request.Parts {
-		total += p.Bytes
-	}
+	parts := make([]restoredPart, len(x.request.Parts))
+	bytes := make([]int64, len(parts))
+	show := x.progress()
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(fetchAtOnce)
 	for i, p := range x.request.Parts {
-		part := restoredPart{PartCopy: p, dir: filepath.Join(x.sandbox.data, strconv.Itoa(i))}
-		options := restic.RestoreOptions{NoCache: true, Sparse: x.request.isStream(p)}
+		parts[i] = restoredPart{PartCopy: p, dir: filepath.Join(x.sandbox.data, strconv.Itoa(i))}
+		options := restic.RestoreOptions{NoCache: true, Sparse: x.request.isStream(p), OnProgress: show(i)}
 		if x.request.sampled() {
 			options.Include = x.wanted(p.Part)
 		}
-		if show := x.request.OnProgress; show != nil {
-			options.OnProgress = func(p restic.Progress) { show(before+p.BytesDone, max(total, p.BytesTotal), p.Remaining) }
-		}
-		done, err := x.tester.Engine.Restore(ctx, x.request.Repo, p.Snapshot, part.dir, options)
-		if err != nil {
-			return nil, x.restoreError(ctx, p, err)
-		}
-		x.result.RestoredBytes += done.Bytes
-		before += p.Bytes
-		all = append(all, part)
+		group.Go(func() error {
+			done, err := x.tester.Engine.Restore(inner, x.request.Repo, p.Snapshot, parts[i].dir, options)
+			bytes[i] = done.Bytes
+			return x.restoreError(ctx, p, err)
+		})
 	}
-	return all, nil
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, n := range bytes {
+		x.result.RestoredBytes += n
+	}
+	return parts, nil
+}
+
+// progress returns, for each part, who takes its progress and shows that of all.
+func (x *examination) progress() func(part int) func(restic.Progress) {
+	show := x.request.OnProgress
+	if show == nil {
+		return func(int) func(restic.Progress) { return nil }
+	}
+	var mu sync.Mutex
+	done := make([]int64, len(x.request.Parts))
+	var total int64
+	for _, p := range x.request.Parts {
+		total += p.Bytes
+	}
+	return func(part int) func(restic.Progress) {
+		return func(p restic.Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			done[part] = p.BytesDone
+			var sum int64
+			for _, n := range done {
+				sum += n
+			}
+			show(sum, max(total, sum), p.Remaining)
+		}
+	}
 }
 
 // wanted are the patterns of the files of a tree that facts and checks speak of.
@@ -82,8 +115,11 @@ func literal(path string) string {
 // restoreError tells damage of the copy from everything else. A snapshot that
 // the catalog knows and the target does not hold is damage too: it was looked for.
 func (x *examination) restoreError(ctx context.Context, p PartCopy, err error) error {
+	if err == nil {
+		return nil
+	}
 	if fault.KindOf(err) == fault.Damaged {
-		return &finding{"restore", "the copy reads back from its target", "damaged", err}
+		return &finding{AssertionRestore, "the copy reads back from its target", "damaged", err}
 	}
 	if fault.KindOf(err) != fault.Failed {
 		return err
@@ -97,7 +133,7 @@ func (x *examination) restoreError(ctx context.Context, p PartCopy, err error) e
 			return err
 		}
 	}
-	return &finding{"restore", "the snapshot is on its target", "not there", err}
+	return &finding{AssertionRestore, "the snapshot is on its target", "not there", err}
 }
 
 // digests finds the file of each stream and holds its digest against the one

@@ -121,6 +121,10 @@ type Assertion struct {
 	OK       bool
 }
 
+// AssertionRestore is the name of the assertion that the target gives back what
+// was stored on it. When it alone fails, the copy is bad, not the backup.
+const AssertionRestore = "restore"
+
 // A Tool is a program that took part.
 type Tool struct {
 	Name, Version string

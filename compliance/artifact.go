@@ -60,7 +60,6 @@ func (c *artifactProperty) asset(ctx context.Context, e *evaluation, r *Rule, a 
 		j.posture = worse(j.posture, outcome)
 		j.why = sentences(j.why, why)
 	}
-	j.evidence = slices.Compact(j.evidence)
 	j.distrust(copies)
 	return j, nil
 }
@@ -72,7 +71,7 @@ func (c *artifactProperty) canary(e *evaluation, a *asset, f copyFact, t *target
 	if !opened.IsZero() {
 		days := e.age(opened)
 		return graded(days, c.canaryWarn, c.canaryFail, Pass),
-			fmt.Sprintf("“%s”: %s, giải mã thử %d ngày trước", f.Target, f.Encryption, days)
+			fmt.Sprintf("“%s”: %s, giải mã thử %s", f.Target, f.Encryption, vnAgo(days))
 	}
 	days := e.age(t.firstCopy(a))
 	return graded(days, c.canaryFail, c.canaryFail, Warn),

@@ -130,7 +130,7 @@ func (c *chainIntact) roots(ctx context.Context, e *evaluation, size int64, anch
 
 // fresh judges the age of the newest checkpoint kept on a target.
 func (c *chainIntact) fresh(_ context.Context, e *evaluation, _ int64, anchors []catalog.Anchor, j *judgement) error {
-	since, what := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu"
+	since, what := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu, sổ bắt đầu"
 	good := Warn // nothing was anchored at all
 	if n := len(anchors); n > 0 {
 		newest := anchors[n-1]
@@ -141,6 +141,6 @@ func (c *chainIntact) fresh(_ context.Context, e *evaluation, _ int64, anchors [
 	days := e.age(since)
 	outcome := graded(days, c.anchorWarn-1, c.anchorFail, good)
 	j.posture = worse(j.posture, outcome)
-	j.why = sentences(j.why, fmt.Sprintf("%s (%d ngày)", what, days))
+	j.why = sentences(j.why, fmt.Sprintf("%s (%s)", what, vnAgo(days)))
 	return nil
 }

@@ -165,7 +165,6 @@ func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	if c.offsite > 0 {
 		j.why = sentences(j.why, fmt.Sprintf("%d bản ở địa điểm khác hoặc ngoại tuyến (cần %d)", away, c.offsite))
 	}
-	j.evidence = slices.Compact(j.evidence)
 	j.distrust(sound)
 	return j, nil
 }

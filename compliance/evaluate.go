@@ -139,7 +139,7 @@ func (e *evaluation) finding(p *Pack, r *Rule, a *asset, j judgement) Finding {
 	}
 	f := Finding{
 		Rule: r.ID, Clause: r.Ref, Pack: p.ID, Kind: p.Kind, Title: r.Title, Subject: "", Name: e.inv.Site.Name,
-		Posture: j.posture, Period: j.period, Result: worse(j.posture, j.period), Why: j.why, Evidence: j.evidence,
+		Posture: j.posture, Period: j.period, Result: worse(j.posture, j.period), Why: j.why, Evidence: unique(j.evidence),
 	}
 	if a != nil {
 		f.Subject, f.Name = a.Job, a.Title
@@ -155,6 +155,17 @@ func (e *evaluation) finding(p *Pack, r *Rule, a *asset, j judgement) Finding {
 		}
 	}
 	return f
+}
+
+// unique drops references that are there already.
+func unique(refs []string) []string {
+	var out []string
+	for _, r := range refs {
+		if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // grid shows every asset's months by the first rule about months, or by our own

@@ -204,7 +204,7 @@ func (d monthDuty) age() (Outcome, string) {
 		return graded(days, d.entryWarn, d.entryFail, Pending), why
 	}
 	days := d.e.age(last)
-	return graded(days, d.warnAge, d.failAge, Pass), fmt.Sprintf("bản tốt mới nhất ngày %s (%d ngày)", vnDate(last, d.e.loc), days)
+	return graded(days, d.warnAge, d.failAge, Pass), fmt.Sprintf("bản tốt mới nhất ngày %s (%s)", vnDate(last, d.e.loc), vnAgo(days))
 }
 
 // tombstone judges an asset that has left the inventory. Leaving needs a named
@@ -302,7 +302,7 @@ func (d monthDuty) row(bound bool) GridRow {
 	row := GridRow{Job: d.a.Job, Title: d.a.Title, Importance: d.a.Importance, Bound: bound, Removed: d.a.removed}
 	for _, m := range d.e.gridMonths() {
 		o, why := d.cell(m)
-		if !bound && o != Pass {
+		if !bound && (o == Fail || o == Warn) {
 			o = NA
 		}
 		data := d.a.months[m]

@@ -64,7 +64,7 @@ func (c *restoreTest) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	if err != nil {
 		return judgement{}, err
 	}
-	j := judgement{posture: Pass, remedy: "Chạy kiểm tra phục hồi: saoluu test " + a.Job}
+	j := judgement{posture: Pass, remedy: "Chạy kiểm tra phục hồi: saoluu test TÊN-MỤC."}
 	passed, ok := tests.newest(c.minAssertions)
 	if len(tests.all) > 0 {
 		j.evidence = testEvidence(tests.all[0])
@@ -78,7 +78,7 @@ func (c *restoreTest) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 		if passed.Seq != tests.all[0].Seq {
 			j.evidence = append(j.evidence, testEvidence(passed)...)
 		}
-		j.why = fmt.Sprintf("lần đạt gần nhất ngày %s, mức “%s”", vnDate(passed.FinishedAt, e.loc), passed.Level)
+		j.why = fmt.Sprintf("lần đạt gần nhất ngày %s, mức “%s”", vnDate(passed.FinishedAt, e.loc), vnLevel(passed.Level))
 		c.due(e, a, passed, &j)
 		c.quality(e, a, passed, tests, &j)
 		err = c.freshSet(ctx, e, a, tests, &j)
@@ -112,7 +112,7 @@ func unproved(t catalog.Test, loc *time.Location) string {
 	on := vnDate(t.FinishedAt, loc)
 	switch t.Verdict {
 	case catalog.VerdictPassed:
-		return fmt.Sprintf("lần ngày %s chỉ là đọc thử: mức “%s”, %d phép so sánh trên dữ liệu phục hồi", on, t.Level, len(t.Assertions))
+		return fmt.Sprintf("lần ngày %s chỉ là đọc thử: mức “%s”, %d phép so sánh trên dữ liệu phục hồi", on, vnLevel(t.Level), len(t.Assertions))
 	case catalog.VerdictNotConfigured:
 		return fmt.Sprintf("lần ngày %s không có phép so sánh nào", on)
 	default:
@@ -121,8 +121,9 @@ func unproved(t catalog.Test, loc *time.Location) string {
 }
 
 // interval returns how long a passed test holds, in days from it, and how many
-// days before the end to warn: an interval of weeks would otherwise warn most of
-// the time.
+// days before the end to warn. Intervals shorter than four times the warning have
+// none: a monthly test would otherwise warn half of the time, and a warning that
+// is always there warns of nothing.
 func (c *restoreTest) interval(e *evaluation, a *asset, from time.Time) (days, warn int) {
 	day := calendar.DateOf(from, e.loc)
 	period := c.every
@@ -140,7 +141,10 @@ func (c *restoreTest) interval(e *evaluation, a *asset, from time.Time) (days, w
 		days = after(day, period, e.loc).DaysSince(day)
 	}
 	days = min(days, after(day, c.most, e.loc).DaysSince(day))
-	return days, min(c.warnDays, days/4)
+	if days < 4*c.warnDays {
+		return days, 0
+	}
+	return days, c.warnDays
 }
 
 func after(day calendar.Date, p calendar.Period, loc *time.Location) calendar.Date {
@@ -240,7 +244,7 @@ func (c *restoreTest) lastFailed(e *evaluation, a *asset, tests testFacts, j *ju
 		}
 		j.posture = worse(j.posture, outcome)
 		j.why = sentences(fmt.Sprintf("lần kiểm tra ngày %s không đạt: %s", vnDate(last.FinishedAt, e.loc), brokenAssertion(last)), j.why)
-		j.remedy = "Tìm nguyên nhân, sao lưu lại và kiểm tra phục hồi lại: saoluu test " + a.Job
+		j.remedy = "Tìm nguyên nhân, sao lưu lại và kiểm tra phục hồi lại: saoluu test TÊN-MỤC."
 	case !proves(last, c.minAssertions) && j.posture == Pass:
 		j.posture = Warn
 		j.why = sentences(j.why, unproved(last, e.loc))

@@ -89,9 +89,6 @@ func (c *separationCheck) every(copies []copyFact, j *judgement) {
 		case declared:
 			outcome, text = c.declaredOnly, text+" (chỉ khai báo, không đo được)"
 		}
-		if how := howOf(f.Separation); how != "" {
-			text += " [" + how + "]"
-		}
 		j.posture = worse(j.posture, outcome)
 		j.why = sentences(j.why, text)
 		j.evidence = append(j.evidence, f.evidence()...)
@@ -151,17 +148,4 @@ func (c *separationCheck) grade(level int) Outcome {
 // daysBetween is how much older a copy is than the asset's newest good backup.
 func daysBetween(e *evaluation, f copyFact, a *asset) int {
 	return e.age(f.taken) - e.age(a.lastGood())
-}
-
-// howOf shortens the record of what was compared to what a page can hold.
-func howOf(s *catalog.Separation) string {
-	if s == nil {
-		return ""
-	}
-	const most = 120
-	how := []rune(s.How)
-	if len(how) > most {
-		how = append(how[:most], '…')
-	}
-	return string(how)
 }

@@ -96,10 +96,10 @@ func (c *verification) copy(e *evaluation, a *asset, f copyFact, t *targetFacts,
 // grade judges how long ago something was read back, or has waited to be read
 // for the first time.
 func (c *verification) grade(e *evaluation, read, first time.Time, limit int) (Outcome, string) {
-	good, since, text := Pass, read, "đọc kiểm tra toàn bộ %d ngày trước (hạn %d ngày)"
 	if read.IsZero() {
-		good, since, text = Pending, first, "chưa từng đọc kiểm tra toàn bộ sau %d ngày (hạn %d ngày)"
+		days := e.age(first)
+		return graded(days, limit, limit+c.graceDays, Pending), fmt.Sprintf("chưa từng đọc kiểm tra toàn bộ sau %d ngày (hạn %d ngày)", days, limit)
 	}
-	days := e.age(since)
-	return graded(days, limit, limit+c.graceDays, good), fmt.Sprintf(text, days, limit)
+	days := e.age(read)
+	return graded(days, limit, limit+c.graceDays, Pass), fmt.Sprintf("đọc kiểm tra toàn bộ %s (hạn %d ngày)", vnAgo(days), limit)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"saoluu/catalog"
 	"saoluu/internal/calendar"
 )
 
@@ -29,6 +30,34 @@ func vnSpan(d time.Duration) string {
 		return vnPair(int(d/time.Hour), "giờ", int(d%time.Hour/time.Minute), "phút")
 	default:
 		return vnPair(int(d/(24*time.Hour)), "ngày", int(d%(24*time.Hour)/time.Hour), "giờ")
+	}
+}
+
+// vnAgo writes an age in days.
+func vnAgo(days int) string {
+	if days <= 0 {
+		return "trong ngày"
+	}
+	return fmt.Sprintf("%d ngày trước", days)
+}
+
+// vnLevel writes how far a restore test got.
+func vnLevel(level string) string {
+	switch level {
+	case catalog.LevelListed:
+		return "liệt kê"
+	case catalog.LevelStructure:
+		return "cấu trúc"
+	case catalog.LevelReread:
+		return "đọc lại"
+	case catalog.LevelRestored:
+		return "đã phục hồi"
+	case catalog.LevelAsserted:
+		return "đã so sánh"
+	case catalog.LevelBooted:
+		return "đã khởi động"
+	default:
+		return "chưa rõ"
 	}
 }
 

@@ -25,7 +25,9 @@ const (
 	maxDetailRows  = 600 // of all findings
 	maxCopyRows    = 80
 	maxTestRows    = 120
-	maxNamedJobs   = 40 // jobs up to which every single one is shown in full
+	maxRemedies    = 3  // different things to do, of one rule
+	maxFrontRows   = 14 // of the grid on the first pages
+	maxUntested    = 6  // named on the first pages
 	gridRowsOnPage = 36
 )
 
@@ -56,18 +58,24 @@ type page struct {
 	Duties     []gapGroup // binding and advisory
 	Policies   []gapGroup
 	Picture    picture
+	Front      picture // what the first pages show of it
+	Quiet      int     // rows left out there
 	TestRows   []testRow
 	TestsLeft  int
 	TestCount  map[string]int // by verdict
 	CopyRows   []copyRow
 	CopyTotals []copyTotal
-	Detail     []Finding
+	Detail     []gapGroup
 	DetailLeft int
-	Silent     []Month
+
+	FirstUntested []Untested
+	MoreUntested  int
+	Silent        []Month
 }
 
 // A totalsLine is one kind of pack in the summary.
 type totalsLine struct {
+	Kind   compliance.Kind
 	Label  string
 	Note   string
 	Totals compliance.Totals
@@ -79,9 +87,10 @@ type gapGroup struct {
 	Rows    []Finding
 	Left    int
 	Fail    int
-	Other   int    // warn, unknown, waived
-	Waiting int    // pending
-	Remedy  string // when it is the same for all rows
+	Other   int      // warn, unknown, waived
+	Unsure  bool     // one of those is unknown
+	Waiting int      // pending
+	Todo    []string // what to do: the different remedies, worst first
 }
 
 type testRow struct {
@@ -104,10 +113,14 @@ type copyTotal struct {
 func newPage(r Report) page {
 	p := page{Report: r, PeriodText: periodText(r.Period), LastDay: r.To.Add(-time.Second), Closed: !r.AsOf.Before(r.To)}
 	p.Binding = r.Totals[compliance.Binding]
-	p.Lines = []totalsLine{
-		{"Văn bản bắt buộc", "", r.Totals[compliance.Binding]},
-		{"Văn bản khuyến nghị", "", r.Totals[compliance.Advisory]},
-		{"Chính sách", "không phải yêu cầu pháp lý", r.Totals[compliance.Policy]},
+	for _, line := range []totalsLine{
+		{compliance.Binding, "Văn bản bắt buộc", "", compliance.Totals{}},
+		{compliance.Advisory, "Văn bản khuyến nghị", "", compliance.Totals{}},
+		{compliance.Policy, "Chính sách", "không phải yêu cầu pháp lý", compliance.Totals{}},
+	} {
+		if line.Totals = r.Totals[line.Kind]; hasKind(r, line.Kind) {
+			p.Lines = append(p.Lines, line)
+		}
 	}
 	for _, g := range gapGroups(r.Gaps) {
 		if g.Kind == compliance.Policy {
@@ -117,6 +130,9 @@ func newPage(r Report) page {
 		}
 	}
 	p.Picture = newPicture(r.Grid)
+	p.front()
+	p.FirstUntested = r.Untested[:min(len(r.Untested), maxUntested)]
+	p.MoreUntested = len(r.Untested) - len(p.FirstUntested)
 	p.tests()
 	p.copies()
 	p.detail()
@@ -134,7 +150,7 @@ func gapGroups(gaps []Finding) []gapGroup {
 	for _, f := range gaps {
 		i := slices.IndexFunc(groups, func(g gapGroup) bool { return g.Finding.Rule == f.Rule && g.Finding.Pack == f.Pack })
 		if i < 0 {
-			groups = append(groups, gapGroup{Finding: f, Remedy: f.Remedy})
+			groups = append(groups, gapGroup{Finding: f})
 			i = len(groups) - 1
 		}
 		g := &groups[i]
@@ -145,9 +161,10 @@ func gapGroups(gaps []Finding) []gapGroup {
 			g.Waiting++
 		default:
 			g.Other++
+			g.Unsure = g.Unsure || f.Counted == compliance.Unknown
 		}
-		if f.Remedy != g.Remedy && f.Remedy != "" {
-			g.Remedy = ""
+		if f.Remedy != "" && f.Counted != compliance.Pending && len(g.Todo) < maxRemedies && !slices.Contains(g.Todo, f.Remedy) {
+			g.Todo = append(g.Todo, f.Remedy)
 		}
 		if len(g.Rows) < maxGapRows {
 			g.Rows = append(g.Rows, f)
@@ -214,14 +231,36 @@ func level(text string) int {
 	return 6
 }
 
-// detail chooses the rows of the annex: all findings, or the open ones when all
-// are too many.
-func (p *page) detail() {
-	p.Detail = p.Report.Findings
-	if len(p.Detail) > maxDetailRows {
-		p.Detail = p.Report.Gaps[:min(len(p.Report.Gaps), maxDetailRows)]
+// front chooses what the first pages show of the grid: all of a small one, the
+// rows with trouble of a large one.
+func (p *page) front() {
+	rows := p.Grid.Rows
+	if len(rows) > maxFrontRows {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(row Row) bool {
+			return !row.Bound || !slices.ContainsFunc(row.Cells, troubled)
+		})
+		rows = rows[:min(len(rows), maxFrontRows)]
 	}
-	p.DetailLeft = len(p.Report.Findings) - len(p.Detail)
+	p.Quiet = len(p.Grid.Rows) - len(rows)
+	p.Front = newPicture(Grid{Months: p.Grid.Months, Rows: rows})
+}
+
+// detail chooses the rows of the last annex: all findings, or the open ones when
+// all are too many.
+func (p *page) detail() {
+	rows := p.Report.Findings
+	if len(rows) > maxDetailRows {
+		rows = p.Report.Gaps[:min(len(p.Report.Gaps), maxDetailRows)]
+	}
+	p.DetailLeft = len(p.Report.Findings) - len(rows)
+	for _, f := range rows {
+		i := slices.IndexFunc(p.Detail, func(g gapGroup) bool { return g.Finding.Rule == f.Rule && g.Pack == f.Pack })
+		if i < 0 {
+			p.Detail = append(p.Detail, gapGroup{Finding: f})
+			i = len(p.Detail) - 1
+		}
+		p.Detail[i].Rows = append(p.Detail[i].Rows, f)
+	}
 }
 
 // words are the functions of the template.

@@ -22,6 +22,7 @@ const (
 type picture struct {
 	Months []column
 	Blocks []block
+	Shade  bool // some months are not of the period, so those that are stand out
 	Wide   bool // few months: there is room for words beside the symbol
 	Cell   int  // width
 	Width  int
@@ -35,14 +36,15 @@ type column struct {
 	Year      string // shown under the first month of a year
 }
 
-// A block is a run of rows under one heading.
+// A block is a run of lines under one row of months, for one page.
 type block struct {
-	Heading string
-	Rows    []pictureRow
-	Height  int
+	Rows   []pictureRow
+	Height int
 }
 
+// A pictureRow is one line: a heading, or a job.
 type pictureRow struct {
+	Heading string
 	Row
 	Y, Middle int
 	Short     string // title cut to what fits
@@ -75,6 +77,7 @@ func newPicture(g Grid) picture {
 			c.Year = m.Month[:4]
 		}
 		p.Months = append(p.Months, c)
+		p.Shade = p.Shade || !m.InPeriod
 	}
 	var trouble, quiet, outside []Row
 	for _, row := range g.Rows {
@@ -87,9 +90,21 @@ func newPicture(g Grid) picture {
 			quiet = append(quiet, row)
 		}
 	}
-	p.add("Có tháng cần xử lý", trouble)
-	p.add("Không có tháng nào cần xử lý", quiet)
-	p.add("Ngoài phạm vi bắt buộc hằng tháng", outside)
+	var lines []pictureRow
+	for _, part := range []struct {
+		heading string
+		rows    []Row
+	}{{"Có tháng cần xử lý", trouble}, {"Không có tháng nào cần xử lý", quiet}, {"Ngoài phạm vi bắt buộc hằng tháng", outside}} {
+		for i, row := range part.rows {
+			if i == 0 || len(lines)%gridRowsOnPage == 0 {
+				lines = append(lines, pictureRow{Heading: part.heading})
+			}
+			lines = append(lines, p.line(row))
+		}
+	}
+	for chunk := range slices.Chunk(lines, gridRowsOnPage) {
+		p.Blocks = append(p.Blocks, laidOut(chunk))
+	}
 	return p
 }
 
@@ -97,23 +112,25 @@ func troubled(c Cell) bool {
 	return c.Result == compliance.Fail || c.Result == compliance.Warn || c.Result == compliance.Unknown
 }
 
-// add lays out the rows of one part, a page at a time.
-func (p *picture) add(heading string, rows []Row) {
-	for chunk := range slices.Chunk(rows, gridRowsOnPage) {
-		b := block{Heading: heading, Height: headHeight + cellHeight*len(chunk) + 2}
-		for i, row := range chunk {
-			y := headHeight + i*cellHeight
-			out := pictureRow{Row: row, Y: y, Middle: y + cellHeight/2 + 4, Short: cut(row.Title), Removal: !row.Removed.IsZero()}
-			for j, c := range row.Cells {
-				m := p.Months[j]
-				out.Cells = append(out.Cells, pictureCell{
-					Cell: c, X: m.X, Symbol: symbol(c), Text: cellText(c), Month: m.Month.Month, Inside: m.InPeriod,
-				})
-			}
-			b.Rows = append(b.Rows, out)
-		}
-		p.Blocks = append(p.Blocks, b)
+// line draws one job.
+func (p *picture) line(row Row) pictureRow {
+	out := pictureRow{Row: row, Short: cut(row.Title), Removal: !row.Removed.IsZero()}
+	for j, c := range row.Cells {
+		m := p.Months[j]
+		out.Cells = append(out.Cells, pictureCell{
+			Cell: c, X: m.X, Symbol: symbol(c), Text: cellText(c), Month: m.Month.Month, Inside: m.InPeriod,
+		})
 	}
+	return out
+}
+
+// laidOut gives the lines of a block their places.
+func laidOut(lines []pictureRow) block {
+	for i := range lines {
+		lines[i].Y = headHeight + i*cellHeight
+		lines[i].Middle = lines[i].Y + cellHeight/2 + 4
+	}
+	return block{Rows: lines, Height: headHeight + cellHeight*len(lines) + 2}
 }
 
 // symbol names the drawing of a cell. A month still to come shows nothing.

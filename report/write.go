@@ -20,14 +20,13 @@ func WriteJSON(w io.Writer, r Report) error {
 	return nil
 }
 
-// WriteCSV writes the findings as a table (RFC 4180) with a byte order mark, so
+// WriteCSV writes the findings as a table. It begins with a byte order mark, so
 // that spreadsheets show the Vietnamese letters.
 func WriteCSV(w io.Writer, r Report) error {
 	if _, err := io.WriteString(w, "\ufeff"); err != nil {
 		return fmt.Errorf("write the report as CSV: %w", err)
 	}
 	out := csv.NewWriter(w)
-	out.UseCRLF = true
 	rows := [][]string{{"pack", "kind", "rule", "clause", "title", "subject", "name", "result", "counted", "posture", "period", "why", "remedy", "evidence"}}
 	for _, f := range r.Findings {
 		rows = append(rows, []string{

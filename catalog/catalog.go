@@ -162,7 +162,7 @@ func busyTimeout(d time.Duration) []string { return []string{strconv.FormatInt(d
 func writeValues() url.Values {
 	return url.Values{
 		"mode": {"rw"}, "_busy_timeout": busyTimeout(lockWait), "_journal_mode": {"WAL"},
-		"_synchronous": {"FULL"}, "_pragma": {"wal_autocheckpoint(4000)"},
+		"_synchronous": {"FULL"}, "_pragma": {"wal_autocheckpoint(4000)", "temp_store(MEMORY)"},
 	}
 }
 

@@ -109,7 +109,7 @@ func freshTables(ctx context.Context) (*writer, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "replay.db"), url.Values{"_journal_mode": {"OFF"}, "_synchronous": {"OFF"}}))
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "replay.db"), url.Values{"_journal_mode": {"OFF"}, "_synchronous": {"OFF"}, "_pragma": {"temp_store(MEMORY)"}}))
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -238,6 +238,16 @@ func TestEnvironmentIsExplicit(t *testing.T) {
 	}
 }
 
+func TestRetryLock(t *testing.T) {
+	for _, tc := range []struct{ retry, stall, want time.Duration }{
+		{0, 0, DefaultRetryLock}, {time.Second, 0, time.Second}, {0, time.Hour, DefaultRetryLock}, {0, time.Minute, 30 * time.Second},
+	} {
+		if got := (&Engine{RetryLock: tc.retry, Stall: tc.stall}).retryLock(); got != tc.want {
+			t.Errorf("%+v: %s", tc, got)
+		}
+	}
+}
+
 // Our own cost of a backup, beside a restic that does nothing.
 func BenchmarkOwnCost(b *testing.B) {
 	dir := b.TempDir()

@@ -35,7 +35,7 @@ type Engine struct {
 	// word "pump" (command.PumpMain). Backup of a Stdin needs it.
 	Pump []string
 	// RetryLock is how long restic waits for a lock of another host; 0 means
-	// DefaultRetryLock.
+	// DefaultRetryLock. Never longer than half of Stall.
 	RetryLock time.Duration
 	// Stall ends a verb that shows progress when it has shown none for so long,
 	// with fault.TimedOut; 0 means never. Verbs without progress (check, prune)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
@@ -51,11 +52,7 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	if r.NoLock && !c.writes {
 		argv = append(argv, "--no-lock")
 	} else {
-		retry := e.RetryLock
-		if retry == 0 {
-			retry = DefaultRetryLock
-		}
-		argv = append(argv, "--retry-lock", retry.String())
+		argv = append(argv, "--retry-lock", e.retryLock().String())
 	}
 	if e.CacheDir == "" {
 		argv = append(argv, "--no-cache")
@@ -71,6 +68,19 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 		Argv: argv, Env: e.environment(r, c.env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
 		StderrLine: t.stderrLine, ExtraFiles: c.files.files,
 	}
+}
+
+// retryLock is how long to wait for a lock. Restic waits in silence, so it must
+// give up, and say why, before the silence is taken for a stall.
+func (e *Engine) retryLock() time.Duration {
+	retry := e.RetryLock
+	if retry == 0 {
+		retry = DefaultRetryLock
+	}
+	if e.Stall > 0 {
+		retry = min(retry, e.Stall/2)
+	}
+	return retry
 }
 
 // lines runs c and hands each JSON message on stdout that is no error to fn.

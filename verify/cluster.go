@@ -19,6 +19,7 @@ import (
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
+	"saoluu/sources"
 )
 
 const (
@@ -84,9 +85,23 @@ func findServer(ctx context.Context, bin string, major int) (string, string, err
 // plainEnv is the environment of every program of a drill.
 var plainEnv = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "HOME=/nonexistent", "PGCONNECT_TIMEOUT=30"}
 
-// startCluster makes a cluster in the sandbox and starts it.
-func startCluster(ctx context.Context, x *examination, bin, version, superuser string) (_ *cluster, err error) {
-	c := &cluster{bin: bin, version: version, dir: filepath.Join(x.sandbox.dir, "server"), superuser: superuser}
+// superuser is the role the source's cluster was made with. The throwaway one's
+// is given the same name, so that what was granted by it can be granted again.
+func superuser(facts []sources.Fact) string {
+	for _, f := range facts {
+		if f.Kind == sources.FactRole && strings.HasPrefix(f.Value, "bootstrap") {
+			return f.Of
+		}
+	}
+	return "postgres"
+}
+
+// startCluster makes a cluster of one major version in the sandbox and starts it.
+func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, err error) {
+	c := &cluster{dir: filepath.Join(x.sandbox.dir, "server"), superuser: superuser(x.request.Facts)}
+	if c.bin, c.version, err = findServer(ctx, x.request.Bin, major); err != nil {
+		return nil, err
+	}
 	if c.credential, err = unprivileged(x.tester.User); err != nil {
 		return nil, err
 	}
@@ -101,7 +116,7 @@ func startCluster(ctx context.Context, x *examination, bin, version, superuser s
 	}
 	limit, cancel := context.WithTimeoutCause(ctx, startLimit, fault.New(fault.TimedOut, "start a throwaway PostgreSQL server", nil, "see whether the machine is overloaded"))
 	defer cancel()
-	_, err = command.Run(limit, c.program("initdb", "--pgdata="+c.data(), "--username="+superuser, "--auth=trust",
+	_, err = command.Run(limit, c.program("initdb", "--pgdata="+c.data(), "--username="+c.superuser, "--auth=trust",
 		"--no-sync", "--no-locale", "--encoding=UTF8", "--no-instructions"))
 	if err != nil {
 		return nil, c.fault("make a throwaway PostgreSQL server", err)

@@ -33,6 +33,52 @@ type drill struct {
 	part    string // of the database
 }
 
+// warmed is a started server, or why there is none.
+type warmed struct {
+	cluster *cluster
+	err     error
+}
+
+// warmUp starts the throwaway server while the copy is fetched, when the facts
+// say which version it takes.
+func (x *examination) warmUp(ctx context.Context) {
+	major := recordedMajor(x.request.Facts)
+	if x.request.Source != "postgres" || major == 0 {
+		return
+	}
+	ready := make(chan warmed, 1)
+	x.warm = ready
+	go func() {
+		c, err := startCluster(ctx, x, major)
+		ready <- warmed{c, err}
+	}()
+}
+
+// recordedMajor is the major version of the source, or 0 when no fact tells.
+func recordedMajor(facts []sources.Fact) int {
+	for _, f := range facts {
+		if f.Kind == sources.FactVersion && f.Of == "server" {
+			n, _ := strconv.Atoi(f.Value)
+			return n
+		}
+	}
+	return 0
+}
+
+// server returns the throwaway server for the dump in file.
+func (d *drill) server(ctx context.Context, file string) (*cluster, error) {
+	if d.warm != nil {
+		w := <-d.warm
+		d.warm = nil
+		return w.cluster, w.err
+	}
+	major, err := d.major(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	return startCluster(ctx, d.examination, major)
+}
+
 // startDrill loads a copy. Damage is a *finding: the dump cannot be read, or the
 // server refuses what is in it.
 func startDrill(ctx context.Context, x *examination, parts []restoredPart) (loaded subject, err error) {
@@ -41,18 +87,10 @@ func startDrill(ctx context.Context, x *examination, parts []restoredPart) (load
 		return nil, err
 	}
 	d := &drill{examination: x, part: database.Part}
-	major, err := d.major(ctx, database.file)
-	if err != nil {
+	if d.cluster, err = d.server(ctx, database.file); err != nil {
 		return nil, err
 	}
-	bin, version, err := findServer(ctx, x.request.Bin, major)
-	if err != nil {
-		return nil, err
-	}
-	x.result.Tools = append(x.result.Tools, Tool{Name: "postgresql", Version: version})
-	if d.cluster, err = startCluster(ctx, x, bin, version, d.superuser()); err != nil {
-		return nil, err
-	}
+	x.result.Tools = append(x.result.Tools, Tool{Name: "postgresql", Version: d.cluster.version})
 	defer func() {
 		if err != nil {
 			loaded, err = nil, errors.Join(err, d.cluster.stop())
@@ -95,13 +133,8 @@ func drillParts(parts []restoredPart) (database restoredPart, globals *restoredP
 // dumpedFrom is how pg_restore shows the server a dump was made of.
 var dumpedFrom = regexp.MustCompile(`(?m)^;\s+Dumped from database version: (\d+)`)
 
-// major is the major version of the source: as recorded, else as the dump says.
+// major is the major version of the source as the dump says.
 func (d *drill) major(ctx context.Context, file string) (int, error) {
-	for _, f := range d.request.Facts {
-		if f.Kind == sources.FactVersion && f.Of == "server" {
-			return strconv.Atoi(f.Value)
-		}
-	}
 	program, err := sources.PostgresProgram(ctx, d.request.Bin, "pg_restore", 0)
 	if err != nil {
 		return 0, err
@@ -124,17 +157,6 @@ func (d *drill) major(ctx context.Context, file string) (int, error) {
 		err = fault.New(fault.Unknown, "read the dump", errors.New("it does not name its server's version"), "")
 	}
 	return major, err
-}
-
-// superuser is the role the source's cluster was made with. The drill's is given
-// the same name, so that what was granted by it can be granted again.
-func (d *drill) superuser() string {
-	for _, f := range d.request.Facts {
-		if f.Kind == sources.FactRole && strings.HasPrefix(f.Value, "bootstrap") {
-			return f.Of
-		}
-	}
-	return "postgres"
 }
 
 // serverError classes what the drill's own server says while it is prepared.

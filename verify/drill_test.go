@@ -261,7 +261,7 @@ func TestWithoutTablespaces(t *testing.T) {
 // A tester that is killed leaves no server running, and Collect removes the rest.
 func TestKilledThenCollect(t *testing.T) {
 	t.Parallel()
-	programs := serverBin(t)
+	major := serverMajor(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestKilledThenCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, err := command.Start(context.WithoutCancel(t.Context()), command.Cmd{
-		Argv: []string{self, "hang-in-test", dir, programs}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: w, Interrupt: 9,
+		Argv: []string{self, "hang-in-test", dir, major}, Env: []string{"PATH=/usr/bin:/bin"}, Stdout: w, Interrupt: 9,
 	})
 	_ = w.Close()
 	if err != nil {
@@ -299,11 +299,11 @@ func TestKilledThenCollect(t *testing.T) {
 	}
 }
 
-func serverBin(t *testing.T) string {
+func serverMajor(t *testing.T) string {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
 		sourcetest.Missing(t, fault.New(fault.MissingTool, "find initdb", nil, ""))
 	}
-	return filepath.Dir(found[len(found)-1])
+	return filepath.Base(filepath.Dir(filepath.Dir(found[len(found)-1])))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -210,9 +211,10 @@ func write(t *testing.T, dir string, files map[string]string) {
 func hangInTest(args []string) int {
 	ctx := context.Background()
 	t := &Tester{Scratch: args[0], Now: testTime}
-	box, err := t.open(ctx, Request{Test: "t"})
-	if err == nil {
-		_, err = startCluster(ctx, &examination{tester: t, sandbox: box}, args[1], "", "postgres")
+	major, err := strconv.Atoi(args[1])
+	box, berr := t.open(ctx, Request{Test: "t"})
+	if err = errors.Join(err, berr); err == nil {
+		_, err = startCluster(ctx, &examination{tester: t, sandbox: box}, major)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

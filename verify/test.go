@@ -117,6 +117,7 @@ type examination struct {
 	request Request
 	sandbox *sandbox
 	subject subject
+	warm    chan warmed // a throwaway server that is being started meanwhile
 	result  Result
 	proof   bool // something about the data was asserted and met
 	empty   bool // the data are there and hold nothing
@@ -125,6 +126,7 @@ type examination struct {
 // run restores and asserts. A *finding ends it early.
 func (x *examination) run(ctx context.Context) error {
 	start := x.tester.Now()
+	x.warmUp(ctx)
 	restored, err := x.fetch(ctx)
 	if err != nil {
 		return err
@@ -159,11 +161,18 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 	}
 }
 
+// close ends what runs.
 func (x *examination) close() error {
-	if x.subject == nil {
-		return nil
+	var err error
+	if x.subject != nil {
+		err = x.subject.close()
+		x.subject = nil
 	}
-	err := x.subject.close()
-	x.subject = nil
+	if x.warm != nil {
+		if w := <-x.warm; w.cluster != nil {
+			err = errors.Join(err, w.cluster.stop())
+		}
+		x.warm = nil
+	}
 	return err
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -57,6 +58,9 @@ type PumpRequest struct {
 	Stdout io.Writer
 }
 
+// byHand is the hint for a dump that ended badly in a way of its own.
+const byHand = "run the dump by hand as the same user and see what it says"
+
 // Pump runs r.Argv and passes its standard output on, taking its SHA-256 and
 // length. Only when the program exited with status 0 and wrote something is the
 // digest written, durably, before Pump returns 0. Otherwise exit is the
@@ -76,11 +80,11 @@ func Pump(ctx context.Context, r PumpRequest) (exit int, err error) {
 	report := pumpReport{Digest: sum.finish()}
 	if err == nil && report.Bytes == 0 {
 		err = fault.New(fault.Failed, fmt.Sprintf("read the output of %q", r.Argv[0]),
-			errors.New("it exited with status 0 but wrote nothing"), "run it by hand and see what it writes")
+			errors.New("it exited with status 0 but wrote nothing"), "")
 	}
 	if err != nil {
 		exit = max(res.ExitCode, 1)
-		report = pumpReport{Kind: fault.KindOf(err), Error: err.Error(), Hint: fault.HintOf(err)}
+		report = pumpReport{Kind: fault.KindOf(err), Error: err.Error(), Hint: cmp.Or(fault.HintOf(err), byHand)}
 	}
 	if werr := report.write(r.Digest); werr != nil {
 		return max(exit, 1), errors.Join(err, werr)

@@ -374,7 +374,7 @@ func TestFullHashesInParallelOnce(t *testing.T) {
 // As root, the thread gives up its right to read everything and ends with the
 // test.
 func TestFilesDenied(t *testing.T) {
-	dir := t.TempDir()
+	dir := openDir(t)
 	write(t, dir, map[string]string{"closed/a": "alpha", "file": "beta"})
 	for _, path := range []string{"closed", "file"} {
 		if err := os.Chmod(filepath.Join(dir, path), 0); err != nil {
@@ -396,4 +396,18 @@ func TestFilesDenied(t *testing.T) {
 			t.Errorf("%s: error = %v (%s)", name, err, fault.KindOf(err))
 		}
 	}
+}
+
+// openDir is a temporary folder that every user may pass through.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "saoluu-open-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

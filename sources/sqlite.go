@@ -188,26 +188,88 @@ func copyDatabase(ctx context.Context, from, to string) error {
 	if err := made.Close(); err != nil {
 		return scratchError(to, err)
 	}
-	db, err := openSQLite(from, url.Values{"mode": {"ro"}})
+	err = copyView(ctx, from, to, url.Values{"mode": {"ro"}})
+	if cannotShare(err) && atRest(from) {
+		return sqliteError(op, copyAtRest(ctx, from, to))
+	}
+	return sqliteError(op, err)
+}
+
+// copyView copies what one read transaction sees.
+func copyView(ctx context.Context, from, to string, query url.Values) error {
+	db, err := openSQLite(from, query)
 	if err != nil {
-		return sqliteError(op, err)
+		return err
 	}
 	defer db.Close()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return sqliteError(op, err)
+		return err
 	}
 	defer conn.Close()
 	// The read transaction pins one state: without it a backup starts again
 	// whenever somebody else writes, and under a busy writer never ends.
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-		return sqliteError(op, err)
+		return err
 	}
 	var n int
 	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
-		return sqliteError(op, err)
+		return err
 	}
-	return sqliteError(op, conn.Raw(func(driver any) error { return copyPagesTo(ctx, driver, to) }))
+	return conn.Raw(func(driver any) error { return copyPagesTo(ctx, driver, to) })
+}
+
+// cannotShare reports whether SQLite could not take part in the locking of a
+// database: in WAL mode that takes a file beside it, which is not there while
+// nobody has the database open, and which we may not make.
+func cannotShare(err error) bool {
+	var se *sqlite.Error
+	if !errors.As(err, &se) {
+		return false
+	}
+	code := se.Code() & 0xff
+	return code == sqlite3.SQLITE_CANTOPEN || code == sqlite3.SQLITE_READONLY
+}
+
+// atRest reports whether nobody has a database in WAL mode open: everything is in
+// the one file then.
+func atRest(path string) bool {
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		if _, err := os.Lstat(path + suffix); !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+// restTries is how often a database at rest is copied that wakes up meanwhile.
+const restTries = 3
+
+// copyAtRest copies a database that nobody has open, without any lock, and makes
+// sure that nobody opened it meanwhile.
+func copyAtRest(ctx context.Context, from, to string) error {
+	for range restTries {
+		before, err := os.Stat(from)
+		if err != nil {
+			return err
+		}
+		was := seen(from, before)
+		if err := copyView(ctx, from, to, url.Values{"mode": {"ro"}, "immutable": {"1"}}); err != nil {
+			return err
+		}
+		after, err := os.Stat(from)
+		if err != nil {
+			return err
+		}
+		if was.same(after) && atRest(from) {
+			return nil
+		}
+		if err := os.Truncate(to, 0); err != nil {
+			return err
+		}
+	}
+	return fault.New(fault.Locked, fmt.Sprintf("copy database %q", from), errors.New("it is opened again and again, and this user may not share it"),
+		"let the user that runs saoluu write beside it")
 }
 
 // A backuper is a connection of the driver.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite"
 
 	"saoluu/internal/fault"
@@ -307,4 +309,63 @@ func TestSQLiteUnknownCollation(t *testing.T) {
 	if broken := brokenKinds(facts, facts); len(broken) > 0 {
 		t.Errorf("broken: %v", broken)
 	}
+}
+
+// As a user who may read the database and not write beside it, which is what the
+// service is: whether or not somebody has it open.
+func TestSQLiteReadOnly(t *testing.T) {
+	dir, scratch := openDir(t), openDir(t)
+	if err := os.Chmod(scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "a.db")
+	db := openDB(t, path, "wal")
+	execDB(t, db, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	try := func(rows string) {
+		t.Helper()
+		type result struct {
+			p   sources.Payload
+			err error
+		}
+		results := make(chan result)
+		go func() {
+			runtime.LockOSThread() // the thread ends with its rights given up
+			if os.Geteuid() == 0 {
+				_ = unix.Setfsuid(65534)
+			}
+			p, err := (&sources.SQLite{Path: path, Now: clock}).Prepare(t.Context(), scratch)
+			results <- result{p, err}
+		}()
+		r := <-results
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		facts, err := r.p.Facts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sourcetest.Kept(facts, sources.FactRows)["t"]; got != rows {
+			t.Errorf("rows = %s, want %s", got, rows)
+		}
+		if err := r.p.Release(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	try("1")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	db = openDB(t, path, "wal")
+	execDB(t, db, "INSERT INTO t VALUES (2)")
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	try("2")
+	_ = os.Chmod(dir, 0o755)
 }

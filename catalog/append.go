@@ -56,7 +56,7 @@ func (c *Catalog) Append(ctx context.Context, events ...Event) ([]Entry, error) 
 		}
 	}
 	var entries []Entry
-	err := c.transact(ctx, func(w *writer) (err error) {
+	err := c.transact(ctx, func(ctx context.Context, w *writer) (err error) {
 		entries, err = w.appendAll(ctx, c.options.Now(), events, bodies)
 		if errors.Is(err, errStale) { // nothing was written yet
 			w.forget()
@@ -130,7 +130,7 @@ func (w *writer) append(ctx context.Context, at time.Time, e Event, body []byte)
 // transact runs do inside one write transaction. The context ends only the
 // waiting for the lock: an append is short, and a half-cancelled commit cannot
 // be told from a failed one.
-func (c *Catalog) transact(ctx context.Context, do func(*writer) error) (err error) {
+func (c *Catalog) transact(ctx context.Context, do func(context.Context, *writer) error) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.readOnly {
@@ -152,7 +152,7 @@ func (c *Catalog) transact(ctx context.Context, do func(*writer) error) (err err
 			}
 		}
 	}()
-	if err := do(w); err != nil {
+	if err := do(ctx, w); err != nil {
 		return err
 	}
 	return w.exec(ctx, `COMMIT`)

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
@@ -28,7 +29,7 @@ func BenchmarkBareCommit(b *testing.B) {
 	}
 	row := make([]byte, 900)
 	for b.Loop() {
-		if _, err := insert.ExecContext(b.Context(), row); err != nil {
+		if _, err := insert.ExecContext(context.WithoutCancel(b.Context()), row); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -35,7 +35,7 @@ func (c *Catalog) PutFacts(ctx context.Context, doc []byte) (string, error) {
 	if err := z.Close(); err != nil {
 		return "", classify(op, err)
 	}
-	return id, classify(op, c.transact(ctx, func(w *writer) error {
+	return id, classify(op, c.transact(ctx, func(ctx context.Context, w *writer) error {
 		return w.exec(ctx, `INSERT OR IGNORE INTO facts(sha256, data) VALUES(?,?)`, id, packed.Bytes())
 	}))
 }

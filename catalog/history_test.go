@@ -63,6 +63,33 @@ func TestCopiesComeAndGo(t *testing.T) {
 	f.verified()
 }
 
+func TestDamageIsNotForgotten(t *testing.T) {
+	f := newCatalog(t)
+	check := func(n int, state string) catalog.TargetState {
+		t.Helper()
+		f.add(catalog.CheckFinished{Target: "nas", N: n, Of: 10, State: state, FinishedAt: f.clock.Now()})
+		s, err := f.TargetState(f.ctx, "nas")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := check(1, catalog.RunSkipped); s.LastCheck != "" || !s.LastCheckAt.IsZero() {
+		t.Errorf("one that could not look counts as a look: %+v", s)
+	}
+	check(3, catalog.RunFailed)
+	check(2, catalog.RunFailed)
+	for _, c := range []struct {
+		n           int
+		state, want string
+	}{{4, catalog.RunComplete, catalog.RunFailed}, {3, catalog.RunInterrupted, catalog.RunFailed}, {3, catalog.RunComplete, catalog.RunFailed}, {2, catalog.RunComplete, catalog.RunComplete}} {
+		if s := check(c.n, c.state); s.LastCheck != c.want {
+			t.Errorf("after group %d %s: %+v", c.n, c.state, s)
+		}
+	}
+	f.verified()
+}
+
 func TestSecondEnds(t *testing.T) {
 	f := newCatalog(t)
 	f.add(catalog.RunStarted{Run: "r1", Job: "a"})

@@ -3,6 +3,9 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
 )
 
 // job returns the kept state of a job, a new one when there is none.
@@ -61,7 +64,7 @@ const jobColumns = `s.in_inventory, s.last_run, s.last_state, s.last_finished, s
 	s.failing_since, s.failures, s.last_test, s.last_verdict, s.last_level, s.last_test_at, s.last_passed_at, s.last_passed_run`
 
 const targetColumns = `s.in_inventory, s.id, s.repository, s.last_copy_at, s.last_error, s.last_check_at, s.last_check,
-	s.last_prune_at, s.anchored_at, s.anchored_size`
+	s.damaged, s.last_prune_at, s.anchored_at, s.anchored_size`
 
 // A scanner is a row.
 type scanner interface{ Scan(dest ...any) error }
@@ -77,9 +80,13 @@ func scanJob(row scanner, j *JobState, more ...any) error {
 
 func scanTarget(row scanner, t *TargetState, more ...any) error {
 	var copied, checked, pruned, anchored int64
+	var damaged string
 	err := row.Scan(append(more, &t.InInventory, &t.ID, &t.Repository, &copied, &t.LastError, &checked, &t.LastCheck,
-		&pruned, &anchored, &t.AnchoredSize)...)
+		&damaged, &pruned, &anchored, &t.AnchoredSize)...)
 	t.LastCopyAt, t.LastCheckAt, t.LastPruneAt, t.AnchoredAt = instant(copied), instant(checked), instant(pruned), instant(anchored)
+	if err == nil && damaged != "" {
+		err = json.Unmarshal([]byte(damaged), &t.Damaged)
+	}
 	return err
 }
 
@@ -137,8 +144,12 @@ func (p *projection) putJob(ctx context.Context, j *jobRow) error {
 
 func (p *projection) putTarget(ctx context.Context, t *targetRow) error {
 	t.dirty = false
+	damaged := ""
+	if len(t.Damaged) > 0 {
+		damaged = strings.ReplaceAll(fmt.Sprint(t.Damaged), " ", ",")
+	}
 	return p.w.exec(ctx, `INSERT OR REPLACE INTO target_state(target, in_inventory, id, repository, last_copy_at, last_error, last_check_at, last_check,
-		last_prune_at, anchored_at, anchored_size) VALUES(?,?,?,?,?,?,?,?,?,?,?)`,
+		damaged, last_prune_at, anchored_at, anchored_size) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
 		t.id, t.InInventory, t.ID, t.Repository, unix(t.LastCopyAt), t.LastError, unix(t.LastCheckAt), t.LastCheck,
-		unix(t.LastPruneAt), unix(t.AnchoredAt), t.AnchoredSize)
+		damaged, unix(t.LastPruneAt), unix(t.AnchoredAt), t.AnchoredSize)
 }

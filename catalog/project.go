@@ -368,7 +368,7 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 	if err != nil {
 		return err
 	}
-	t.LastCheck, t.LastCheckAt, t.LastError, t.dirty = e.State, e.FinishedAt, e.Error, true
+	t.check(e)
 	if e.Due != nil {
 		if err := p.endSlots(ctx, at, e.Target, ActionUpkeep, "", e.Due, e.Covers, e.State == RunComplete); err != nil {
 			return err
@@ -380,6 +380,28 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 		}
 	}
 	return p.mark(ctx, kindCheck, e.Target, seq, at)
+}
+
+// check brings a target's posture up to date with a re-read. One that could not
+// look says nothing of the packs, and a good one nothing of other groups: damage
+// once found stays until the same group has been read whole.
+func (t *targetRow) check(e CheckFinished) {
+	t.LastError, t.dirty = e.Error, true
+	switch e.State {
+	case RunComplete:
+		t.Damaged = slices.DeleteFunc(t.Damaged, func(n int) bool { return n == e.N || e.Of <= 1 })
+	case RunFailed:
+		if !slices.Contains(t.Damaged, e.N) {
+			t.Damaged = append(t.Damaged, e.N)
+			slices.Sort(t.Damaged)
+		}
+	default:
+		return
+	}
+	t.LastCheckAt, t.LastCheck = e.FinishedAt, RunComplete
+	if len(t.Damaged) > 0 {
+		t.LastCheck = RunFailed
+	}
 }
 
 // sortedKeys returns the keys of m in order, so that a replay writes in the same order.

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -53,7 +54,7 @@ func TestAppendRatio(t *testing.T) {
 		id := fmt.Sprintf("%020d", i)
 		r := good(id, day.Add(time.Duration(i)*time.Minute), "nas")
 		r.Job, r.Due = fmt.Sprint("job-", i%1000), &r.StartedAt
-		bare := func() error { _, err := insert.ExecContext(t.Context(), row); return err }
+		bare := func() error { _, err := insert.ExecContext(context.WithoutCancel(t.Context()), row); return err }
 		add := func(e catalog.Event) func() error {
 			return func() error { _, err := c.Append(t.Context(), e); return err }
 		}

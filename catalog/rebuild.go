@@ -22,7 +22,8 @@ const rebuildCache = 128 << 10
 // nil, is told how many entries are done of how many.
 func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64)) error {
 	const op = "rebuild the catalog"
-	err := c.transact(ctx, func(w *writer) error {
+	interruptible := ctx
+	err := c.transact(ctx, func(ctx context.Context, w *writer) error {
 		if err := w.refresh(ctx); err != nil {
 			return err
 		}
@@ -34,7 +35,7 @@ func (c *Catalog) Rebuild(ctx context.Context, progress func(done, total int64))
 		}
 		p := newProjection(w)
 		p.bulk = true
-		if err := replay(ctx, c.read, w.edge.size, progress, func(r replayed) error {
+		if err := replay(interruptible, c.read, w.edge.size, progress, func(r replayed) error {
 			return p.apply(ctx, r.seq, r.at, r.event)
 		}); err != nil {
 			return err

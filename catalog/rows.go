@@ -81,8 +81,9 @@ type TargetState struct {
 	Repository   string // restic repository id enrolled
 	LastCopyAt   time.Time
 	LastError    string
-	LastCheckAt  time.Time
-	LastCheck    string // state of the last re-read
+	LastCheckAt  time.Time // end of the last re-read that could look
+	LastCheck    string    // its state; RunFailed as long as Damaged is not empty
+	Damaged      []int     // groups of packs whose last re-read found damage
 	LastPruneAt  time.Time
 	AnchoredAt   time.Time
 	AnchoredSize int64

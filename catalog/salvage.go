@@ -76,10 +76,15 @@ func salvage(ctx context.Context, o Options, progress func(done, total int64)) (
 		return Rebuilt{}, errors.Join(err, os.Remove(made))
 	}
 	saved.Damaged = o.Path + ".damaged-" + o.Now().UTC().Format("20060102T150405Z")
-	for _, suffix := range []string{"", "-wal", "-shm"} {
+	// The old log goes first, because it must never meet the new file; then the
+	// name changes hands in one step, so that there is a catalog at every instant.
+	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := os.Rename(o.Path+suffix, saved.Damaged+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Rebuilt{}, err
 		}
+	}
+	if err := os.Link(o.Path, saved.Damaged); err != nil {
+		return Rebuilt{}, err
 	}
 	if err := os.Rename(made, o.Path); err != nil {
 		return Rebuilt{}, err
@@ -101,7 +106,7 @@ func saveInto(ctx context.Context, o Options, made string) (saved Rebuilt, err e
 		return Rebuilt{}, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	err = c.transact(ctx, func(w *writer) error {
+	err = c.transact(ctx, func(ctx context.Context, w *writer) error {
 		if err := w.refresh(ctx); err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ CREATE TABLE job_state(job INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, l
 	last_test TEXT NOT NULL, last_verdict TEXT NOT NULL, last_level TEXT NOT NULL, last_test_at INTEGER NOT NULL,
 	last_passed_at INTEGER NOT NULL, last_passed_run TEXT NOT NULL) STRICT;
 CREATE TABLE target_state(target INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, id TEXT NOT NULL, repository TEXT NOT NULL, last_copy_at INTEGER NOT NULL,
-	last_error TEXT NOT NULL, last_check_at INTEGER NOT NULL, last_check TEXT NOT NULL, last_prune_at INTEGER NOT NULL,
+	last_error TEXT NOT NULL, last_check_at INTEGER NOT NULL, last_check TEXT NOT NULL, damaged TEXT NOT NULL, last_prune_at INTEGER NOT NULL,
 	anchored_at INTEGER NOT NULL, anchored_size INTEGER NOT NULL) STRICT;
 CREATE TABLE kept(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT`
 

@@ -135,7 +135,7 @@ func (c *Catalog) Checkpoint(ctx context.Context, signer note.Signer) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	err = c.transact(ctx, func(w *writer) error {
+	err = c.transact(ctx, func(ctx context.Context, w *writer) error {
 		return w.exec(ctx, `INSERT OR IGNORE INTO checkpoints(size, at, note) VALUES(?,?,?)`, size, unix(c.options.Now()), signed)
 	})
 	return signed, classify(op, err)

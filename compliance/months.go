@@ -324,30 +324,42 @@ func (c *calendarCoverage) cite(ctx context.Context, e *evaluation, a *asset, j 
 	for _, f := range copies[:min(1, len(copies))] {
 		j.evidence = append(j.evidence, f.evidence()...)
 	}
-	cited := 0
-	for _, m := range slices.Backward(e.period.Months()) {
+	bad, lost := 0, []calendar.Month{}
+	for _, m := range e.period.Months() {
 		row := a.months[m]
-		if row.Bad+row.Voided == 0 || cited == citedMonths {
-			continue
+		if bad += row.Bad; row.Voided > 0 && row.Good == 0 {
+			lost = append(lost, m)
 		}
-		cited++
-		q := catalog.RunQuery{Job: a.Job, From: m.Start(e.loc), To: earlier(m.End(e.loc), e.bound), AsOf: e.asOf, Newest: true, Limit: citedRuns}
-		for run, err := range e.view.Runs(ctx, q) {
-			if err != nil {
-				return fmt.Errorf("read the runs of %q: %w", a.Job, err)
-			}
-			e.citeRun(run, j)
+	}
+	if bad > 0 {
+		q := catalog.RunQuery{Job: a.Job, NotGood: true, From: e.from, To: e.bound, AsOf: e.asOf, Newest: true, Limit: citedRuns}
+		if err := e.citeRuns(ctx, q, j); err != nil {
+			return err
+		}
+		j.why = sentences(j.why, fmt.Sprintf("%d lượt chạy không đạt trong kỳ", bad))
+	}
+	for _, m := range lost {
+		q := catalog.RunQuery{Job: a.Job, From: m.Start(e.loc), To: earlier(m.End(e.loc), e.bound), AsOf: e.asOf}
+		if err := e.citeRuns(ctx, q, j); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// How many months with trouble are cited for a job, and how many runs of each
-// are looked at: a page is for people, and the catalog holds the rest.
-const (
-	citedMonths = 2
-	citedRuns   = 31
-)
+// citedRuns is how many failed runs of a job are cited, newest first: a page is
+// for people, and the catalog holds the rest.
+const citedRuns = 10
+
+func (e *evaluation) citeRuns(ctx context.Context, q catalog.RunQuery, j *judgement) error {
+	for run, err := range e.view.Runs(ctx, q) {
+		if err != nil {
+			return fmt.Errorf("read the runs of %q: %w", q.Job, err)
+		}
+		e.citeRun(run, j)
+	}
+	return nil
+}
 
 // citeRun adds a run that was not good, or no longer is.
 func (e *evaluation) citeRun(run catalog.Run, j *judgement) {

@@ -114,7 +114,8 @@ func (s *scenario) Runs(_ context.Context, q catalog.RunQuery) iter.Seq2[catalog
 			at = r.StartedAt
 		}
 		outside := (!q.From.IsZero() && at.Before(q.From)) || (!q.To.IsZero() && !at.Before(q.To))
-		if r.Job == q.Job && !outside && !r.FinishedAt.After(q.AsOf) && (!q.GoodOnly || r.Good(q.AsOf)) {
+		wanted := (!q.GoodOnly || r.Good(q.AsOf)) && (!q.NotGood || r.State != catalog.RunComplete)
+		if r.Job == q.Job && !outside && !r.FinishedAt.After(q.AsOf) && wanted {
 			chosen = append(chosen, r)
 		}
 	}

@@ -3,6 +3,7 @@ package compliance
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"saoluu/catalog"
 )
@@ -73,8 +74,12 @@ func levelOf(s *catalog.Separation) (level int, declared, known bool) {
 }
 
 // every asks each copy to be far enough. A copy that is too near fails when the
-// backup has no other, and warns beside a better one.
+// backup has no other, or none that is farther, and warns beside a better one.
 func (c *separationCheck) every(copies []copyFact, j *judgement) {
+	farther := slices.ContainsFunc(copies, func(f copyFact) bool {
+		level, _, known := levelOf(f.Separation)
+		return !known || level >= c.min
+	})
 	for _, f := range copies {
 		level, declared, known := levelOf(f.Separation)
 		text := fmt.Sprintf("“%s”: L%d", f.Target, level)
@@ -84,6 +89,8 @@ func (c *separationCheck) every(copies []copyFact, j *judgement) {
 			outcome, text = Unknown, fmt.Sprintf("“%s”: chưa đo được mức tách biệt", f.Target)
 		case level < c.min && f.onlyThere:
 			outcome, text = Fail, text+", là bản sao duy nhất"
+		case level < c.min && !farther:
+			outcome = Fail
 		case level < c.min:
 			outcome = Warn
 		case declared:

@@ -200,6 +200,10 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 	if err == nil {
 		err = present(ctx, to, summary.SnapshotID)
 	}
+	if err == nil && len(part.Paths) > 0 && summary.Files == 0 {
+		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), errors.New("there is no file at all in its paths"),
+			"check that what should be there is mounted")
+	}
 	switch {
 	case err == nil:
 		result.State = catalog.RunComplete

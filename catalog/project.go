@@ -386,7 +386,7 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 // look says nothing of the packs, and a good one nothing of other groups: damage
 // once found stays until the same group has been read whole.
 func (t *targetRow) check(e CheckFinished) {
-	t.LastError, t.dirty = e.Error, true
+	t.LastError, t.LastCheck, t.dirty = e.Error, e.State, true
 	switch e.State {
 	case RunComplete:
 		t.Damaged = slices.DeleteFunc(t.Damaged, func(n int) bool { return n == e.N || e.Of <= 1 })
@@ -395,10 +395,10 @@ func (t *targetRow) check(e CheckFinished) {
 			t.Damaged = append(t.Damaged, e.N)
 			slices.Sort(t.Damaged)
 		}
-	default:
-		return
 	}
-	t.LastCheckAt, t.LastCheck = e.FinishedAt, RunComplete
+	if e.State == RunComplete || e.State == RunFailed {
+		t.LastCheckAt = e.FinishedAt
+	}
 	if len(t.Damaged) > 0 {
 		t.LastCheck = RunFailed
 	}

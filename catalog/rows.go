@@ -82,7 +82,7 @@ type TargetState struct {
 	LastCopyAt   time.Time
 	LastError    string
 	LastCheckAt  time.Time // end of the last re-read that could look
-	LastCheck    string    // its state; RunFailed as long as Damaged is not empty
+	LastCheck    string    // state of the last attempt, but RunFailed as long as Damaged is not empty
 	Damaged      []int     // groups of packs whose last re-read found damage
 	LastPruneAt  time.Time
 	AnchoredAt   time.Time
@@ -102,6 +102,7 @@ type RunQuery struct {
 	Job      string
 	Run      string
 	GoodOnly bool
+	NotGood  bool      // finished runs that were not good even when they ended
 	From, To time.Time // of ConsistentAt for good runs, of StartedAt for the others; To exclusive
 	AsOf     time.Time // only what had been written by then; rows carry Invalidated only if it was known
 	Newest   bool      // newest first (default oldest first)

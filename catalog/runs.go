@@ -73,6 +73,9 @@ func (c *Catalog) Runs(ctx context.Context, q RunQuery) iter.Seq2[Run, error] {
 	} else if asOf != forever {
 		add(`((r.at<>0 AND r.at<=?) OR (r.seq0>=0 AND r.at0<=?))`, asOf, asOf)
 	}
+	if q.NotGood {
+		add(`r.good=0 AND r.at<>0`)
+	}
 	order := `ORDER BY r.t%[1]s, r.n%[1]s`
 	if q.Job == "" && !ranged {
 		order = `ORDER BY r.n%[1]s` // the order they began in, without sorting the whole history

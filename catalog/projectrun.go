@@ -142,6 +142,9 @@ func (p *projection) run(ctx context.Context, id string) (*runRow, error) {
 
 func (p *projection) putRun(ctx context.Context, r *runRow) error {
 	if r.stored {
+		if err := p.writeBatches(ctx); err != nil {
+			return err
+		}
 		return p.w.exec(ctx, `UPDATE runs SET state=?, good=?, t=?, finished=?, at=?, seq=?, invalidated=?, pruned=?, held=? WHERE n=?`,
 			r.state, r.good, r.t, r.finished, r.at, r.seq, r.invalidated, r.pruned, r.held, r.n)
 	}

@@ -38,7 +38,7 @@ func owed(fin catalog.RunFinished) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fault.New(fault.Incomplete, fmt.Sprintf("job %q", fin.Job), errors.Join(problems...), "run \"saoluu upkeep\" when the target is back")
+	return fault.New(fault.Incomplete, "", errors.Join(problems...), "run \"saoluu upkeep\" when the target is back")
 }
 
 // copyRun copies one run's snapshots from one target to another.

@@ -78,7 +78,7 @@ type TestDone struct {
 
 // verdictError turns a verdict into the error that sets the exit code.
 func verdictError(fin catalog.TestFinished, err error) error {
-	op := fmt.Sprintf("restore test of %q", fin.Job)
+	const op = "restore test"
 	switch {
 	case err != nil && fault.KindOf(err) == fault.Cancelled:
 		return err
@@ -287,7 +287,7 @@ func (r *Runner) pickRun(ctx context.Context, job config.Job, p Pick, fin *catal
 		}
 	}
 	if len(runs) == 0 {
-		return catalog.Run{}, fault.New(fault.Absent, fmt.Sprintf("job %q", job.Name), errors.New("there is no good backup"),
+		return catalog.Run{}, fault.New(fault.Absent, "", fmt.Errorf("there is no good backup of %q", job.Name),
 			fmt.Sprintf("run \"saoluu backup %s\"", job.Name))
 	}
 	if p.Seed == "" {

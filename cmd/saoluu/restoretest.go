@@ -91,6 +91,10 @@ func printTest(w io.Writer, s *site, done jobs.TestDone, asJSON bool) {
 		_ = printJSON(w, p)
 		return
 	}
+	if p.Level == "" {
+		fmt.Fprintf(w, "%s: %s, nothing was restored, ledger entry %d\n", p.Job, paint(w, stateColour(p.Verdict), p.Verdict), p.Entry)
+		return
+	}
 	fmt.Fprintf(w, "%s: %s at level %q, run %s from %s, restored in %.1f s, ledger entry %d\n",
 		p.Job, paint(w, stateColour(p.Verdict), p.Verdict), p.Level, p.Run, p.Target, p.RestoreSeconds, p.Entry)
 	for _, x := range p.Assertions {

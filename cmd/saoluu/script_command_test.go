@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ func moreCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCommand, "fails": failsCommand, "until": untilCommand,
 		"start": startCommand, "signal": signalCommand, "end": endCommand, "orphans": orphansCommand,
-		"mount": mountCommand,
+		"mount": mountCommand, "finding": findingCommand,
 	}
 }
 
@@ -250,4 +251,34 @@ func mountCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("mount: cannot do %q", args)
 	}
 	ts.Defer(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // taken off already when the script passed
+}
+
+// finding RULE SUBJECT RESULT [FLAG...] makes a report and wants that result of
+// a rule for a job or the site; with ! any other one. finding -in FILE RULE …
+// takes a report that is there.
+func findingCommand(ts *testscript.TestScript, neg bool, args []string) {
+	file := "finding.json"
+	if len(args) > 1 && args[0] == "-in" {
+		file, args = args[1], args[2:]
+	} else if len(args) >= 3 {
+		ts.Check(ts.Exec("saoluu", append([]string{"report", "--format", "json", "-o", file}, args[3:]...)...))
+	}
+	if len(args) < 3 {
+		ts.Fatalf("usage: finding [-in FILE] RULE SUBJECT RESULT [FLAG...]")
+	}
+	var report struct {
+		Findings []struct{ Rule, Subject, Result, Why string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &report))
+	for _, f := range report.Findings {
+		if f.Rule != args[0] || f.Subject != args[1] {
+			continue
+		}
+		ts.Logf("%s of %s: %s: %s", f.Rule, f.Subject, f.Result, f.Why)
+		if (f.Result == args[2]) == neg {
+			ts.Fatalf("the result is %q", f.Result)
+		}
+		return
+	}
+	ts.Fatalf("no finding of %s for %s", args[0], args[1])
 }

@@ -75,8 +75,11 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("SAOLUU_TEST_CLOCK", filepath.Join(env.WorkDir, ".clock"))
 	env.Setenv("NO_COLOR", "1")
 	env.Values[processesKey{}] = processes{}
-	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
-		return err
+	// Other users must pass through: servers run unprivileged.
+	for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	if err := furnish(env.WorkDir); err != nil {
 		return err
@@ -106,10 +109,15 @@ func furnish(dir string) error {
 	})
 }
 
-// expand puts the real paths for $WORK and $SAOLUU_RESTIC in every TOML file of a
-// script and in its stand-in programs, which lie in folders called "tools".
+// expand puts the real paths for $WORK, $SAOLUU_RESTIC and $PGBIN in every TOML
+// file of a script and in its stand-in programs, which lie in folders called
+// "tools".
 func expand(dir, restic string) error {
-	paths := strings.NewReplacer("$WORK", dir, "$SAOLUU_RESTIC", restic)
+	pg, err := pgBin()
+	if err != nil {
+		pg = "/nonexistent" // scripts that need it have the condition [postgres]
+	}
+	paths := strings.NewReplacer("$WORK", dir, "$SAOLUU_RESTIC", restic, "$PGBIN", pg)
 	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

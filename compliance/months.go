@@ -3,7 +3,6 @@ package compliance
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"saoluu/catalog"
@@ -324,10 +323,13 @@ func (c *calendarCoverage) cite(ctx context.Context, e *evaluation, a *asset, j 
 	for _, f := range copies[:min(1, len(copies))] {
 		j.evidence = append(j.evidence, f.evidence()...)
 	}
-	bad, lost := 0, []calendar.Month{}
+	bad, madeGood, lost := 0, 0, []calendar.Month{}
 	for _, m := range e.period.Months() {
 		row := a.months[m]
-		if bad += row.Bad; row.Voided > 0 && row.Good == 0 {
+		if bad += row.Bad; row.Good > 0 {
+			madeGood += row.Bad
+		}
+		if row.Voided > 0 && row.Good == 0 {
 			lost = append(lost, m)
 		}
 	}
@@ -336,7 +338,9 @@ func (c *calendarCoverage) cite(ctx context.Context, e *evaluation, a *asset, j 
 		if err := e.citeRuns(ctx, q, j); err != nil {
 			return err
 		}
-		j.why = sentences(j.why, fmt.Sprintf("%d lượt chạy không đạt trong kỳ", bad))
+	}
+	if madeGood > 0 {
+		j.why = sentences(j.why, fmt.Sprintf("%d lượt chạy không đạt trong tháng vẫn có bản tốt", madeGood))
 	}
 	for _, m := range lost {
 		q := catalog.RunQuery{Job: a.Job, From: m.Start(e.loc), To: earlier(m.End(e.loc), e.bound), AsOf: e.asOf}

@@ -250,13 +250,24 @@ func (d *drill) load(ctx context.Context, p restoredPart) error {
 	case !errors.As(err, &exit):
 		return fmt.Errorf("load the dump: %w", err)
 	}
-	if kind, hint, ok := environment(exit.Stderr); ok || exit.Signal != 0 {
-		if !ok {
-			kind = fault.Unknown
-		}
+	if kind, hint, ok := environment(exit.Stderr); ok {
 		return fault.New(kind, "load the dump", err, hint)
 	}
+	if exit.Signal != 0 || onlyDeaths(exit.Stderr) {
+		return fault.New(fault.Unknown, "load the dump", err, "see in the kernel's log whether memory ran out")
+	}
 	return &finding{"load", "the server takes the dump", "refused", fmt.Errorf("%w: %s", err, exit.Stderr)}
+}
+
+// onlyDeaths reports whether pg_restore had nothing to say but that its workers
+// died: something killed them, and it was not the data.
+func onlyDeaths(stderr string) bool {
+	for line := range strings.Lines(stderr) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, "a worker process died unexpectedly") {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *drill) close() error { return d.cluster.stop() }

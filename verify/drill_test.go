@@ -46,7 +46,7 @@ var office = []string{
 func newOffice(t *testing.T) *sourcetest.Server {
 	t.Helper()
 	s := sourcetest.StartPostgres(t)
-	s.Exec(t, "postgres", `CREATE DATABASE văn_phòng TEMPLATE template0 LOCALE 'C'`)
+	s.Exec(t, "postgres", `CREATE DATABASE văn_phòng TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'vi' LOCALE 'C'`)
 	s.Exec(t, "văn_phòng", office...)
 	return s
 }
@@ -306,4 +306,13 @@ func serverMajor(t *testing.T) string {
 		sourcetest.Missing(t, fault.New(fault.MissingTool, "find initdb", nil, ""))
 	}
 	return filepath.Base(filepath.Dir(filepath.Dir(found[len(found)-1])))
+}
+
+func TestOnlyDeaths(t *testing.T) {
+	const death = "pg_restore: error: a worker process died unexpectedly\n"
+	for text, want := range map[string]bool{"": true, death: true, death + death: true, "pg_restore: error: could not read\n" + death: false} {
+		if got := onlyDeaths(text); got != want {
+			t.Errorf("onlyDeaths(%q) = %v", text, got)
+		}
+	}
 }

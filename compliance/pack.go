@@ -63,48 +63,58 @@ const schemaVersion = 1
 //go:embed packs/*.toml
 var embedded embed.FS
 
-// Packs returns embedded packs by id, in the order asked for; all of them, by
-// file name, when none is named. An id nobody ships is a fault.Usage.
-func Packs(ids ...string) ([]*Pack, error) {
+// PackIDs returns the ids of the embedded packs. A file is named after the id of
+// its pack, so none is parsed: every command asks for the ids, few for the packs.
+func PackIDs() ([]string, error) {
 	names, err := fs.Glob(embedded, "packs/*.toml")
 	if err != nil {
 		return nil, fmt.Errorf("list the embedded rule packs: %w", err)
 	}
-	var all []*Pack
+	var ids []string
 	for _, name := range names {
-		text, err := embedded.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read the embedded rule pack %q: %w", name, err)
-		}
-		p, err := ParsePack(strings.TrimPrefix(name, "packs/"), text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
+		ids = append(ids, strings.TrimSuffix(strings.TrimPrefix(name, "packs/"), ".toml"))
+	}
+	return ids, nil
+}
+
+// Packs returns embedded packs by id, in the order asked for; all of them, by
+// file name, when none is named. An id nobody ships is a fault.Usage.
+func Packs(ids ...string) ([]*Pack, error) {
+	shipped, err := PackIDs()
+	if err != nil {
+		return nil, err
 	}
 	if len(ids) == 0 {
-		return all, nil
+		ids = shipped
 	}
 	var chosen []*Pack
 	for _, id := range ids {
-		i := slices.IndexFunc(all, func(p *Pack) bool { return p.ID == id })
-		if i < 0 {
+		if !slices.Contains(shipped, id) {
 			return nil, fault.New(fault.Usage, fmt.Sprintf("rule pack %q", id), errors.New("not shipped with this program"),
-				"name one of "+strings.Join(packIDs(all), ", "))
+				"name one of "+strings.Join(shipped, ", "))
 		}
-		if !slices.Contains(chosen, all[i]) {
-			chosen = append(chosen, all[i])
+		if slices.ContainsFunc(chosen, func(p *Pack) bool { return p.ID == id }) {
+			continue
 		}
+		p, err := shippedPack(id)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, p)
 	}
 	return chosen, nil
 }
 
-func packIDs(packs []*Pack) []string {
-	ids := make([]string, 0, len(packs))
-	for _, p := range packs {
-		ids = append(ids, p.ID)
+func shippedPack(id string) (*Pack, error) {
+	text, err := embedded.ReadFile("packs/" + id + ".toml")
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded rule pack %q: %w", id, err)
 	}
-	return ids
+	p, err := ParsePack(id+".toml", text)
+	if err == nil && p.ID != id {
+		err = fmt.Errorf("the embedded rule pack %q calls itself %q", id, p.ID)
+	}
+	return p, err
 }
 
 // ParsePack reads a pack. An unknown key, a wrong type, a check kind that does

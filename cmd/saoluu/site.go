@@ -27,13 +27,9 @@ type app struct {
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {
-	shipped, err := compliance.Packs()
+	ids, err := compliance.PackIDs()
 	if err != nil {
 		return nil, err
-	}
-	var ids []string
-	for _, p := range shipped {
-		ids = append(ids, p.ID)
 	}
 	return config.Load(config.Options{File: a.configPath, Packs: ids})
 }

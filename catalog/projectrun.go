@@ -56,8 +56,12 @@ func (p *projection) finishRun(ctx context.Context, seq, at int64, e RunFinished
 	}
 	r.good = e.State == RunComplete && slices.ContainsFunc(e.Copies, func(c Copy) bool { return c.State == RunComplete })
 	r.t, r.finished, r.at, r.seq = unix(e.StartedAt), unix(e.FinishedAt), at, seq
+	r.pruned = 0 // what was deleted of it before is not what it ended with
+	counts := r.good && r.invalidated == 0
 	if r.good {
 		r.t = unix(e.ConsistentAt)
+	}
+	if counts {
 		p.noteGood(r)
 	}
 	if err := p.putRun(ctx, r); err != nil {
@@ -72,9 +76,9 @@ func (p *projection) finishRun(ctx context.Context, seq, at int64, e RunFinished
 			return err
 		}
 	}
-	j.finish(e, r.good)
-	if e.LastAttempt || r.good {
-		return p.endSlots(ctx, at, e.Job, ActionBackup, e.Run, e.Due, e.Covers, r.good)
+	j.finish(e, counts)
+	if e.LastAttempt || counts {
+		return p.endSlots(ctx, at, e.Job, ActionBackup, e.Run, e.Due, e.Covers, counts)
 	}
 	return nil
 }
@@ -111,8 +115,11 @@ func (p *projection) noteCopy(ctx context.Context, c Copy, e RunFinished) error 
 
 func (p *projection) finishCopy(ctx context.Context, seq, at int64, e CopyFinished) error {
 	r, err := p.run(ctx, e.Run)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
+	}
+	if r == nil || r.state == stateRunning {
+		return fault.New(fault.Refused, fmt.Sprintf("copy run %q", e.Run), errors.New("there is no such run that has finished"), "")
 	}
 	if err := p.noteCopy(ctx, e.Copy, RunFinished{FinishedAt: e.FinishedAt}); err != nil {
 		return err

@@ -97,11 +97,26 @@ func (s *SQLite) Prepare(ctx context.Context, scratch string) (p Payload, err er
 			if err != nil {
 				return nil, fmt.Errorf("facts of %q: %w", part.Filename, err)
 			}
+			if err := sound(part.Filename, got); err != nil {
+				return nil, err
+			}
 			all = append(all, ofPart(part.Name, got)...)
 		}
 		return all, nil
 	}
 	return p, nil
+}
+
+// sound fails when SQLite's own check finds damage: a faithful copy of a damaged
+// database is no good backup, and somebody must be told now.
+func sound(name string, facts []Fact) error {
+	for _, f := range facts {
+		if f.Kind == FactIntegrity && f.Value != integrityOK {
+			return fault.New(fault.Damaged, fmt.Sprintf("database %q", name), fmt.Errorf("its own check finds damage: %s", f.Value),
+				"repair it with its application, or restore an older copy")
+		}
+	}
+	return nil
 }
 
 // Locations returns the database files.

@@ -369,3 +369,18 @@ func TestSQLiteReadOnly(t *testing.T) {
 	try("2")
 	_ = os.Chmod(dir, 0o755)
 }
+
+// A damaged database is copied as it is, and told: its backup is not good.
+func TestSQLiteDamagedSource(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	makeDB(t, path, "CREATE TABLE t (a INTEGER PRIMARY KEY, b)", "CREATE INDEX i ON t (b)", "INSERT INTO t VALUES (1, 'x'), (2, 'y')",
+		"PRAGMA writable_schema = on", "DELETE FROM sqlite_schema WHERE name = 'i'")
+	p, err := (&sources.SQLite{Path: path, Now: clock}).Prepare(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Release()
+	if _, err := p.Facts(t.Context()); fault.KindOf(err) != fault.Damaged || fault.HintOf(err) == "" {
+		t.Errorf("error = %v (%s)", err, fault.KindOf(err))
+	}
+}

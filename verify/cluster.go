@@ -235,7 +235,7 @@ var environmental = []struct {
 }{
 	{regexp.MustCompile(`No space left on device|Disk quota exceeded`), fault.NoSpace, "free some space, or move paths.scratch"},
 	{regexp.MustCompile(`out of memory|Cannot allocate memory|could not resize shared memory|could not map anonymous shared memory`), fault.Unknown, "give the machine more memory"},
-	{regexp.MustCompile(`must be loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
+	{regexp.MustCompile(`loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
 	{regexp.MustCompile(`invalid (LC_COLLATE |LC_CTYPE )?locale name|could not create locale|ICU is not supported|could not open collator`), fault.MissingTool, "install the locale the database uses (package locales-all)"},
 	{regexp.MustCompile(`unsupported version \(.*\) in file header`), fault.MissingTool, "install the PostgreSQL programs of the version the dump was made with"},
 	{regexp.MustCompile(`server closed the connection unexpectedly|could not connect|connection to server .* failed|terminating connection`), fault.Unknown, "see the kernel's log; the machine may lack memory"},

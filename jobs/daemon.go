@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
-	"golang.org/x/sync/semaphore"
 
 	"saoluu/catalog"
 	"saoluu/config"
@@ -36,18 +36,15 @@ type Daemon struct {
 	Reload <-chan os.Signal               // asks for it
 	Boot   string                         // kernel boot id
 
-	mu      sync.Mutex
-	busy    map[[2]string]bool      // job and action under way
-	waiting map[[2]string]time.Time // no attempt before then
-	wg      sync.WaitGroup
-	slots   *semaphore.Weighted
+	mu    sync.Mutex // of Runner, once Run has begun
+	queue *queue
+	wg    sync.WaitGroup // work under way
 }
 
 // Run runs the schedule. It returns nil when ctx was ended in order, after what
 // was under way has been stopped and written down.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.busy, d.waiting = map[[2]string]bool{}, map[[2]string]time.Time{}
-	d.slots = semaphore.NewWeighted(int64(Workers(d.Runner.Config)))
+	d.queue = newQueue(Workers(d.Runner.Config))
 	if err := d.start(ctx); err != nil {
 		return err
 	}
@@ -57,10 +54,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	scheduler.Start()
 	d.Notify("READY=1")
+	debug.FreeOSMemory() // what the start needed is several times what the daemon keeps
 	for {
 		select {
 		case <-d.Reload:
 			d.reload(ctx)
+			debug.FreeOSMemory()
 			continue
 		case <-ctx.Done():
 		}
@@ -155,64 +154,55 @@ func (d *Daemon) tick(ctx context.Context) error {
 		if err := r.Plan(ctx); err != nil {
 			return err
 		}
+		d.queue.reset(Workers(r.Config))
 	}
-	due, err := r.Catalog.DueSlots(ctx, r.Now(), 0)
-	if err != nil {
-		return err
+	if now := r.Now(); d.queue.hungry(now) {
+		due, err := r.Catalog.DueSlots(ctx, now, 0)
+		if err != nil {
+			return err
+		}
+		d.queue.offer(now, gather(due), len(due))
 	}
-	for _, w := range gather(due) {
-		d.launch(ctx, r, w)
-	}
-	d.Notify(fmt.Sprintf("WATCHDOG=1\nSTATUS=%s", d.status()))
+	d.dispatch(ctx)
+	d.Notify(fmt.Sprintf("WATCHDOG=1\nSTATUS=%s", d.queue.status()))
 	return nil
 }
 
-// status says in one line what is under way.
-func (d *Daemon) status() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var names []string
-	for key := range d.busy {
-		names = append(names, key[1]+" "+key[0])
-	}
-	if len(names) == 0 {
-		return "waiting for the next slot"
-	}
-	return "running: " + strings.Join(names, ", ")
-}
-
-// launch starts one piece of work unless it is under way or waiting for its
-// next attempt. At most as many as the targets can take run at once; the others
-// stay due and are looked at again at the next tick.
-func (d *Daemon) launch(ctx context.Context, r *Runner, w work) {
-	key := [2]string{w.slot.Job, w.slot.Action}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.busy[key] || r.Now().Before(d.waiting[key]) || !d.slots.TryAcquire(1) {
-		return
-	}
-	d.busy[key] = true
-	d.wg.Go(func() {
-		wait := d.do(ctx, r, w)
-		d.slots.Release(1)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.busy, key)
-		delete(d.waiting, key)
-		if wait > 0 {
-			d.waiting[key] = r.Now().Add(wait)
+// dispatch starts due work while places are free; each piece that ends does so
+// again. At most as many as the targets can take are under way at once.
+func (d *Daemon) dispatch(ctx context.Context) {
+	r := d.runner()
+	for ctx.Err() == nil {
+		w, ok := d.queue.take(r.Now())
+		if !ok {
+			return
 		}
-	})
+		d.wg.Go(func() {
+			var until time.Time
+			if wait := d.do(ctx, r, w); wait > 0 {
+				until = r.Now().Add(wait)
+			}
+			d.queue.done(w, until)
+			d.dispatch(ctx)
+		})
+	}
 }
 
 // do runs one piece of work and returns how long to wait before it is looked at
 // again; 0 when its slot is closed.
 func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
+	due, err := r.stillDue(ctx, w.slot)
+	if err != nil {
+		d.report("look at a due slot", err)
+		return retryFirst
+	}
+	if !due {
+		return 0
+	}
 	t := Trigger{Due: &w.slot.Due, Covers: w.covers, Word: catalog.TriggerSchedule, Attempt: 1, LastAttempt: true}
 	if r.Now().Sub(w.slot.Due) > lateAfter {
 		t.Word = catalog.TriggerCatchUp
 	}
-	var err error
 	var open bool
 	switch w.slot.Action {
 	case catalog.ActionBackup:
@@ -290,6 +280,7 @@ func (d *Daemon) reload(ctx context.Context) {
 	d.mu.Lock()
 	d.Runner = &changed
 	d.mu.Unlock()
+	d.queue.reset(Workers(next))
 	d.report("reload", changed.Plan(ctx))
 	r.Log.Info().Msg("configuration reloaded")
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -99,4 +100,14 @@ func gather(due []catalog.SlotRow) []work {
 		}
 	}
 	return all
+}
+
+// stillDue reports whether a slot is open: between the look that found it and its
+// turn, another process or a changed configuration may have closed it.
+func (r *Runner) stillDue(ctx context.Context, s catalog.Slot) (bool, error) {
+	q := catalog.SlotQuery{Job: s.Job, Action: s.Action, State: catalog.SlotOpen, DueFrom: s.Due, DueTo: s.Due.Add(time.Second), Limit: 1}
+	for _, err := range r.Catalog.Slots(ctx, q) {
+		return err == nil, err
+	}
+	return false, nil
 }

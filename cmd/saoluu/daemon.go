@@ -25,7 +25,7 @@ stops in order on SIGTERM. Slots missed while it was down are caught up once.`
 
 // memoryLimit keeps the collector from letting memory grow with the burst of a
 // busy minute; it is a soft limit (runtime/debug.SetMemoryLimit).
-const memoryLimit = 32 << 20
+const memoryLimit = 24 << 20
 
 func daemonCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "daemon", Short: "run the schedule", Long: daemonHelp, Args: cobra.NoArgs,
@@ -61,6 +61,5 @@ func (a *app) daemon(ctx context.Context) (err error) {
 		Runner: s.Runner, Load: a.load, Reload: reload, Boot: strings.TrimSpace(string(boot)),
 		Notify: func(state string) { _, _ = systemd.SdNotify(false, state) }, // without systemd there is nobody to tell
 	}
-	debug.FreeOSMemory()
 	return d.Run(ctx)
 }

@@ -219,7 +219,7 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 			status.AgeSeconds = int64(p.now.Sub(j.LastGoodAt) / time.Second)
 		}
 		if schedule, err := calendar.ParseSchedule(a.Schedule); err == nil && j.NextDue.IsZero() && !schedule.IsZero() {
-			status.NextDue = schedule.Next(p.now, p.loc)
+			status.NextDue = schedule.Next(p.now, p.loc).UTC()
 		}
 		var r reasons
 		p.fresh(a, j, &r)

@@ -99,6 +99,21 @@ func (r *Runner) secrets() config.Secrets {
 	return config.Secrets{Identity: r.Config.Paths.Identity, CredentialsDir: os.Getenv("CREDENTIALS_DIRECTORY")}
 }
 
+// readable returns how to read a target's repository: without restic's lock where
+// none can be written, because the storage is full or read-only. What lies there
+// must come back all the same.
+func (p place) readable(ctx context.Context) (restic.Repo, error) {
+	repo := p.target.Repo()
+	err := p.target.Ready(ctx)
+	switch fault.KindOf(err) {
+	case fault.NoSpace, fault.Denied:
+		repo.NoLock = true
+		return repo, nil
+	default:
+		return repo, err
+	}
+}
+
 // firstReady returns the first of a job's targets that is ready, and the others
 // in their order. When none is, the error of each is told.
 func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place, error) {

@@ -84,7 +84,7 @@ func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
 		}
 	}
 	if len(made) == 0 {
-		return nil, fault.New(fault.Refused, "init", errors.New("this site and all its targets are initialised already"), "")
+		return nil, fault.New(fault.Refused, "init", errors.New("this site and all its targets are initialised already"), "see \"saoluu doctor\" if something does not work")
 	}
 	return made, r.SetInventory(ctx)
 }

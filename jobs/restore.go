@@ -124,7 +124,11 @@ func (r *Runner) Restore(ctx context.Context, p RestorePlan) (catalog.RestoreFin
 }
 
 func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.RestoreFinished) error {
-	from, err := r.place(ctx, p.Target)
+	target, err := r.place(ctx, p.Target)
+	if err != nil {
+		return err
+	}
+	from, err := target.readable(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,9 +145,9 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 	return nil
 }
 
-func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from place) (int64, error) {
+func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo) (int64, error) {
 	if part.File == "" {
-		s, err := r.Engine.Restore(ctx, from.target.Repo(), part.Snapshot, p.To, restic.RestoreOptions{
+		s, err := r.Engine.Restore(ctx, from, part.Snapshot, p.To, restic.RestoreOptions{
 			Overwrite: p.Overwrite,
 			OnProgress: func(q restic.Progress) {
 				r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: q.BytesDone, Total: q.BytesTotal, Remaining: q.Remaining})
@@ -163,7 +167,7 @@ func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePar
 
 // dumpTo writes one stream to a file, beside its name until its digest has been
 // compared with that of the backup.
-func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, from place, path string) (n int64, err error) {
+func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo, path string) (n int64, err error) {
 	if _, err := os.Lstat(path); err == nil && !p.Overwrite {
 		return 0, fault.New(fault.Refused, fmt.Sprintf("restore %q", p.Job.Name), fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
 	}
@@ -191,7 +195,7 @@ func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, fr
 }
 
 // restorePostgres loads the dump into a new database of a running server.
-func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, from place, fin *catalog.RestoreFinished) error {
+func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, from restic.Repo, fin *catalog.RestoreFinished) error {
 	id := "restore-" + newID(r.Now())
 	release, err := r.enliven(id)
 	if err != nil {
@@ -218,12 +222,12 @@ func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, from place,
 }
 
 // stream writes one stream to w and returns its SHA-256 and length.
-func (r *Runner) stream(ctx context.Context, p RestorePlan, part RestorePart, from place, w io.Writer) (string, int64, error) {
+func (r *Runner) stream(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo, w io.Writer) (string, int64, error) {
 	sum := sha256.New()
 	counted := &progressWriter{w: io.MultiWriter(w, sum), show: func(n int64) {
 		r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: n, Total: part.Bytes})
 	}}
-	_, err := r.Engine.Dump(ctx, from.target.Repo(), part.Snapshot, "/"+part.File, counted, restic.DumpOptions{})
+	_, err := r.Engine.Dump(ctx, from, part.Snapshot, "/"+part.File, counted, restic.DumpOptions{})
 	return hex.EncodeToString(sum.Sum(nil)), counted.n, err
 }
 

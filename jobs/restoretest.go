@@ -14,6 +14,7 @@ import (
 	"saoluu/config"
 	"saoluu/internal/calendar"
 	"saoluu/internal/fault"
+	"saoluu/restic"
 	"saoluu/sources"
 	"saoluu/verify"
 )
@@ -110,7 +111,8 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	if err != nil {
 		return err
 	}
-	if err := place.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace && fault.KindOf(err) != fault.Denied {
+	repo, err := place.readable(ctx)
+	if err != nil {
 		return err
 	}
 	facts, err := r.factsOf(ctx, run)
@@ -121,7 +123,7 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	if err != nil {
 		return err
 	}
-	request := r.testRequest(job, run, copied, place, facts, fin)
+	request := r.testRequest(job, run, copied, repo, facts, fin)
 	request.Control = vouched == ""
 	result, err := r.tester().Test(ctx, request)
 	r.take(result, fin)
@@ -209,12 +211,12 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 }
 
 // testRequest spells out what the tester shall restore and check.
-func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Copy, from place, facts []sources.Fact, fin *catalog.TestFinished) verify.Request {
+func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Copy, from restic.Repo, facts []sources.Fact, fin *catalog.TestFinished) verify.Request {
 	request := verify.Request{
-		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from.target.Repo(), Facts: facts,
+		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from, Facts: facts,
 		ConsistentAt: run.ConsistentAt, RTO: job.RTO.Std(), Sample: job.Test.Sample, Seed: fin.Test, Bin: job.Test.Bin,
 		OnProgress: func(done, total int64, remaining time.Duration) {
-			r.show(Progress{Job: job.Name, Step: fmt.Sprintf("restore test from %q", from.name), Done: done, Total: total, Remaining: remaining})
+			r.show(Progress{Job: job.Name, Step: fmt.Sprintf("restore test from %q", from.Name), Done: done, Total: total, Remaining: remaining})
 		},
 	}
 	if fin.Pick == pickNewest {

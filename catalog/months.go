@@ -24,21 +24,22 @@ func (c *Catalog) Months(ctx context.Context, from, to, asOf time.Time) ([]Month
 	for i := range starts[1:] {
 		ranges = append(ranges, fmt.Sprintf("(%d,%d,%d)", i, starts[i].Unix(), starts[i+1].Unix()))
 	}
-	// Good and voided runs are told apart by when the invalidation was written.
+	// One pass a month counts all three at once, 20 bits each: sorting the runs
+	// of a year into groups would cost several times as much.
+	const inMonth = ` FROM runs r INDEXED BY runs_job WHERE r.job=s.job AND r.t>=m.a AND r.t<m.b AND r.at BETWEEN 1 AND ?1`
+	const good = ` AND r.good=1 AND (r.invalidated=0 OR r.invalidated>?1) AND r.finished<=r.t+?2`
 	query := `WITH m(i, a, b) AS (VALUES ` + strings.Join(ranges, ",") + `)
 		SELECT n.name, m.i,
-			sum(r.good=1 AND (r.invalidated=0 OR r.invalidated>?1) AND r.finished<=r.t+?2),
-			sum(r.good=0 AND r.at<>0), sum(r.good=1 AND r.invalidated<>0 AND r.invalidated<=?1),
-			coalesce(min(CASE WHEN r.good=1 AND (r.invalidated=0 OR r.invalidated>?1) AND r.finished<=r.t+?2 THEN r.t END),0),
-			coalesce(max(CASE WHEN r.good=1 AND (r.invalidated=0 OR r.invalidated>?1) AND r.finished<=r.t+?2 THEN r.t END),0)
-		FROM job_state s JOIN names n ON n.id=s.job CROSS JOIN m CROSS JOIN runs r INDEXED BY runs_job
-		ON r.job=s.job AND r.t>=m.a AND r.t<m.b AND r.at<>0 AND r.at<=?1
-		GROUP BY n.name, m.i ORDER BY n.name, m.i`
+			(SELECT sum(CASE WHEN r.good=0 THEN 1<<20 WHEN r.invalidated<>0 AND r.invalidated<=?1 THEN 1<<40 ELSE r.finished<=r.t+?2 END)` + inMonth + `) AS counts,
+			coalesce((SELECT r.t` + inMonth + good + ` ORDER BY r.t LIMIT 1),0), coalesce((SELECT r.t` + inMonth + good + ` ORDER BY r.t DESC LIMIT 1),0)
+		FROM job_state s JOIN names n ON n.id=s.job CROSS JOIN m WHERE counts IS NOT NULL ORDER BY n.name, m.i`
 	var months []Month
 	err := each(ctx, c.read, query, []any{asOfSeconds(asOf), int64(creditWithin / time.Second)}, func(rows *sql.Rows) error {
 		var m Month
-		var i, first, last int64
-		err := rows.Scan(&m.Job, &i, &m.Good, &m.Bad, &m.Voided, &first, &last)
+		var i, counts, first, last int64
+		err := rows.Scan(&m.Job, &i, &counts, &first, &last)
+		const mask = 1<<20 - 1
+		m.Good, m.Bad, m.Voided = int(counts&mask), int(counts>>20&mask), int(counts>>40)
 		m.Start, m.First, m.Last = starts[i], instant(first), instant(last)
 		months = append(months, m)
 		return err

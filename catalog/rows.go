@@ -58,6 +58,7 @@ type JobState struct {
 	LastError     string
 	LastGoodRun   string
 	LastGoodAt    time.Time // consistent_at of the newest good run
+	LastGoodOn    []string  // filled by JobStates: the targets that hold its copy
 	FailingSince  time.Time // zero when the last finished run was complete
 	Failures      int       // finished runs in a row that were not complete
 	Running       string    // run under way, or ""

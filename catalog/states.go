@@ -31,6 +31,18 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 			return err
 		})
 	}
+	if err == nil {
+		err = each(ctx, c.read, `SELECT s.job, n.name FROM job_state s JOIN runs r ON r.run=s.last_good_run
+			JOIN copies c ON c.run=r.n AND c.state=? AND c.pruned=0 JOIN names n ON n.id=c.target ORDER BY n.name`, []any{stateComplete}, func(rows *sql.Rows) error {
+			var id int64
+			var target string
+			err := rows.Scan(&id, &target)
+			if i, ok := index[id]; ok {
+				states[i].LastGoodOn = append(states[i].LastGoodOn, target)
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return nil, classify("read the state of jobs", err)
 	}

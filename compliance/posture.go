@@ -226,7 +226,7 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 		p.lastRun(j, &r)
 		p.tested(a, j, &r)
 		p.due(j, &r)
-		p.places(a, &r)
+		p.places(a, j, &r)
 		status.State, status.Why = r.result()
 		out = append(out, status)
 	}
@@ -337,12 +337,16 @@ func (p *posture) due(j catalog.JobState, r *reasons) {
 	}
 }
 
-// places judges the job's targets: a copy on a broken target is no copy.
-func (p *posture) places(a catalog.Asset, r *reasons) {
+// places judges the job's targets: a copy on a broken target is no copy, and one
+// that is owed is none yet.
+func (p *posture) places(a catalog.Asset, j catalog.JobState, r *reasons) {
 	var broken []string
 	for _, t := range a.Targets {
 		if p.lights[t] == Failing {
 			broken = append(broken, fmt.Sprintf("%q", t))
+		}
+		if j.LastGoodRun != "" && !slices.Contains(j.LastGoodOn, t) {
+			r.add(Warning, "the copy of the newest good backup on %q is owed", t)
 		}
 	}
 	switch {

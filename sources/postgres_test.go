@@ -52,6 +52,11 @@ có ""dòng""" VALUES ('x'), (NULL), ('')`,
 	`CREATE FUNCTION hàm(a int) RETURNS int LANGUAGE sql AS 'SELECT a + 1'`,
 	`CREATE SEQUENCE xuống INCREMENT -1`,
 	`SELECT nextval('xuống'), nextval('xuống')`,
+	`CREATE TABLE kiểu (a bool, b bytea, c int8, d int2, e float4, f bpchar(5), g date, h time, i timetz, k interval, l uuid, m json, n xml, o int[], p loại[],
+		q tsvector, r regclass, s point, t money, u inet, v bit(3), w int4range, x varchar, y "char", z name)`,
+	`INSERT INTO kiểu VALUES (true, 'x', 1, 2, 1.1, 'ab', '2026-01-01', '01:02', '01:02+07', '1 day 2 hours', gen_random_uuid(), '{"a":1}', '<a/>', '{1,2}', '{đến,đi}',
+		'văn bản', 'phần', '(1,2)', 12.5, '10.0.0.1/8', '101', '[1,5)', 'v', 'c', 'n')`,
+	`INSERT INTO kiểu DEFAULT VALUES`,
 	`CREATE TABLE "r" ("r" int, "t" int)`,
 	`INSERT INTO r VALUES (1, 2)`,
 	`SELECT lo_create(4711)`,
@@ -168,7 +173,7 @@ func TestPostgresFacts(t *testing.T) {
 	rows := sourcetest.Kept(facts, sources.FactRows)
 	want := map[string]string{
 		`"văn thư"."công văn"`: "1000", "\"public\".\"tên\ncó \"\"dòng\"\"\"": "3", `"public"."phần_1"`: "182", `"public"."phần_2"`: "120",
-		`"public"."cha"`: "0", `"public"."con"`: "1", `"public"."trống"`: "0", `"public"."r"`: "1", "large objects": "1",
+		`"public"."cha"`: "0", `"public"."con"`: "1", `"public"."trống"`: "0", `"public"."r"`: "1", `"public"."kiểu"`: "2", "large objects": "1",
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -268,7 +273,7 @@ func TestPostgresFactsSurviveRestore(t *testing.T) {
 		}
 	}
 	for _, change := range []string{
-		`DELETE FROM "r"`, `UPDATE r SET r = 2, t = 1`, `UPDATE con SET c = 'y'`, `DROP VIEW xem`, `ALTER TABLE cha ALTER a TYPE bigint`,
+		`DELETE FROM "r"`, `UPDATE r SET r = 2, t = 1`, `UPDATE kiểu SET a = false WHERE a`, `UPDATE kiểu SET p = '{đi,đến}' WHERE a`, `UPDATE kiểu SET x = '' WHERE x IS NULL`, `UPDATE con SET c = 'y'`, `DROP VIEW xem`, `ALTER TABLE cha ALTER a TYPE bigint`,
 		`ALTER TYPE loại ADD VALUE 'nội bộ'`, `SELECT setval('xuống', -1)`, `INSERT INTO phần VALUES ('2026-03-03', NULL)`, `DROP INDEX phần_v_idx`,
 	} {
 		conn := s.Connect(t, "again")

@@ -50,6 +50,7 @@ type cluster struct {
 	sockets    string
 	superuser  string
 	credential *command.Credential
+	shed       []string // in front of every program: gives up capabilities we were handed
 	process    *command.Process
 }
 
@@ -105,6 +106,9 @@ func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, e
 	if c.credential, err = unprivileged(x.tester.User); err != nil {
 		return nil, err
 	}
+	if c.shed, err = shedCapabilities(); err != nil {
+		return nil, err
+	}
 	if c.sockets, err = x.sandbox.socketFolder(x.tester.Sockets); err != nil {
 		return nil, err
 	}
@@ -140,9 +144,8 @@ func (c *cluster) data() string { return filepath.Join(c.dir, "pg") }
 
 // program spells out one of PostgreSQL's programs, run as the cluster's user.
 func (c *cluster) program(name string, args ...string) command.Cmd {
-	return command.Cmd{
-		Argv: append([]string{filepath.Join(c.bin, name)}, args...), Env: plainEnv, Dir: c.dir, Credential: c.credential,
-	}
+	argv := append(append([]string{}, c.shed...), filepath.Join(c.bin, name))
+	return command.Cmd{Argv: append(argv, args...), Env: plainEnv, Dir: c.dir, Credential: c.credential}
 }
 
 // give makes the cluster's user the owner of a path.
@@ -285,4 +288,24 @@ func unprivileged(name string) (*command.Credential, error) {
 		return &command.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
 	}
 	return nil, fault.New(fault.MissingTool, "find an unprivileged user for throwaway servers", fs.ErrNotExist, "make one: useradd --system "+strings.TrimSpace(names[0]))
+}
+
+// shedCapabilities returns what to put in front of a program so that it gets none
+// of our ambient capabilities (capabilities(7)). The service has one that reads
+// every file; what a restored database makes its server run must not have it.
+func shedCapabilities() ([]string, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if set, ok := strings.CutPrefix(line, "CapAmb:"); ok && strings.Trim(set, " \t\n0") == "" {
+			return nil, nil
+		}
+	}
+	setpriv, err := command.LookPath("setpriv")
+	if err != nil {
+		return nil, err
+	}
+	return []string{setpriv, "--ambient-caps=-all", "--inh-caps=-all", "--"}, nil
 }

@@ -78,6 +78,7 @@ func TestDrillPass(t *testing.T) {
 		{SQL: `SELECT * FROM trống`, ExpectedEmpty: true},
 		{SQL: `SELECT true`, Name: "truth"},
 		{SQL: `SELECT current_setting('transaction_read_only')`, Equals: ptr("on")},
+		{SQL: `SELECT pg_has_role('pg_execute_server_program', 'member')`, Equals: ptr("f")},
 	}
 	res := r.test(t, q)
 	expect(t, res, Passed, LevelAsserted)

@@ -215,6 +215,7 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 	request := verify.Request{
 		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from, Facts: facts,
 		ConsistentAt: run.ConsistentAt, RTO: job.RTO.Std(), Sample: job.Test.Sample, Seed: fin.Test, Bin: job.Test.Bin,
+		Location: r.Config.Site.Location,
 		OnProgress: func(done, total int64, remaining time.Duration) {
 			r.show(Progress{Job: job.Name, Step: fmt.Sprintf("restore test from %q", from.Name), Done: done, Total: total, Remaining: remaining})
 		},

@@ -123,6 +123,9 @@ func (p *projection) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := p.writeSlots(ctx); err != nil {
+		return err
+	}
 	if err := p.writeBatches(ctx); err != nil {
 		return err
 	}

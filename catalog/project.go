@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // A projection turns events into rows. Append applies one event at a time;
@@ -23,9 +22,10 @@ type projection struct {
 	runs    map[string]*runRow // running ones
 
 	// Only in bulk:
-	slots   map[slotKey]int64   // open ones with the time they were planned
-	goods   map[int64][]goodRun // by job, as long as they are good
-	batches map[string]*batch   // rows not written yet, by statement
+	slots   map[slotKey]int64    // open ones with the time they were planned
+	closed  map[slotKey]*slotRow // ended ones not written yet
+	goods   map[int64][]goodRun  // by job, as long as they are good
+	batches map[string]*batch    // rows not written yet, by statement
 
 	kept map[string]int64 // marks that only rise, changed since the last flush
 
@@ -59,12 +59,10 @@ type runRow struct {
 	stored                          bool // there is a row to update
 }
 
-type slotKey struct{ job, action, due int64 }
-
 func newProjection(w *writer) *projection {
 	return &projection{
 		w: w, names: map[string]int64{}, jobs: map[string]*jobRow{}, targets: map[string]*targetRow{},
-		runs: map[string]*runRow{}, slots: map[slotKey]int64{}, goods: map[int64][]goodRun{}, batches: map[string]*batch{},
+		runs: map[string]*runRow{}, slots: map[slotKey]int64{}, closed: map[slotKey]*slotRow{}, goods: map[int64][]goodRun{}, batches: map[string]*batch{},
 		kept: map[string]int64{}, usedJobs: map[string]bool{}, usedTargets: map[string]bool{},
 	}
 }
@@ -260,89 +258,6 @@ func (p *projection) lastInventory(ctx context.Context) (InventorySet, error) {
 		return InventorySet{}, fmt.Errorf("the entry of the inventory is of kind %q", e.Kind())
 	}
 	return set, nil
-}
-
-func (p *projection) planSlots(ctx context.Context, at int64, e SlotsPlanned) error {
-	for _, s := range e.Slots {
-		key, err := p.slotKey(ctx, s)
-		if err != nil {
-			return err
-		}
-		if p.bulk {
-			if _, ok := p.slots[key]; !ok {
-				p.slots[key] = at
-			}
-			continue
-		}
-		if err := p.planSlot(ctx, key, at); err != nil {
-			return err
-		}
-	}
-	p.keep("planned", unix(e.Until))
-	return nil
-}
-
-func (p *projection) planSlot(ctx context.Context, key slotKey, at int64) error {
-	return p.w.exec(ctx, `INSERT OR IGNORE INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES(?,?,?,0,?,0,'',0,0,0)`,
-		key.job, key.action, key.due, at)
-}
-
-func (p *projection) slotKey(ctx context.Context, s Slot) (slotKey, error) {
-	job, err := p.name(ctx, s.Job)
-	if err != nil {
-		return slotKey{}, err
-	}
-	action, err := number(actions(), "action", s.Action)
-	return slotKey{job, action, unix(s.Due)}, err
-}
-
-func (p *projection) closeSlots(ctx context.Context, at int64, state, run, reason string, slots []Slot) error {
-	number, err := number(slotStates(), "slot state", state)
-	if err != nil {
-		return err
-	}
-	why, err := p.name(ctx, reason)
-	if err != nil {
-		return err
-	}
-	for _, s := range slots {
-		key, err := p.slotKey(ctx, s)
-		if err != nil {
-			return err
-		}
-		planned, waiting := p.slots[key]
-		if !waiting {
-			planned = at
-		}
-		delete(p.slots, key)
-		// The first end counts. Only a slot that went badly can still be made
-		// up for, and then what it was before stays on record.
-		if err := p.insert(ctx, `INSERT INTO slots(job, action, due, state, planned, closed, run, reason, was, was_closed) VALUES`, `(?,?,?,?,?,?,?,?,0,0)`, ` ON CONFLICT DO UPDATE SET was=state, was_closed=closed, state=excluded.state, closed=excluded.closed, run=excluded.run, reason=excluded.reason WHERE state=0 OR (state IN (2,4) AND excluded.state IN (1,3,5))`,
-			key.job, key.action, key.due, number, planned, at, run, why); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// endSlots closes the slot a run or test was for, and those it caught up for.
-func (p *projection) endSlots(ctx context.Context, at int64, job, action, id string, due *time.Time, covers []time.Time, good bool) error {
-	state, covered := SlotDone, SlotCovered
-	if !good {
-		state, covered = SlotFailed, SlotFailed // a run that went wrong catches up for nothing
-	}
-	if due != nil {
-		if err := p.closeSlots(ctx, at, state, id, "", []Slot{{job, action, *due}}); err != nil {
-			return err
-		}
-	}
-	var earlier []Slot
-	for _, t := range covers {
-		if due == nil || !t.Equal(*due) {
-			earlier = append(earlier, Slot{job, action, t})
-		}
-	}
-	return p.closeSlots(ctx, at, covered, id, "", earlier)
 }
 
 func (p *projection) enroll(ctx context.Context, e TargetEnrolled) error {

@@ -206,7 +206,7 @@ func (w *writer) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := row.Scan(&size, &last); err != nil && err != sql.ErrNoRows {
+	if err := row.Scan(&size, &last); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	if size == w.edge.size {

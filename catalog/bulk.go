@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -86,7 +87,7 @@ func (p *projection) newestGood(ctx context.Context, job int64) (run string, t i
 	if err != nil {
 		return "", 0, err
 	}
-	if err := row.Scan(&run, &t); err != nil && err != sql.ErrNoRows {
+	if err := row.Scan(&run, &t); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", 0, err
 	}
 	return run, t, nil

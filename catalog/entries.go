@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -20,7 +21,7 @@ func entryOf(line []byte) (Entry, error) {
 func (c *Catalog) Entry(ctx context.Context, seq int64) (Entry, error) {
 	var line []byte
 	err := c.read.QueryRowContext(ctx, `SELECT entry FROM ledger WHERE seq=?`, seq).Scan(&line)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, fmt.Errorf("entry %d: %w", seq, ErrMissing)
 	}
 	if err != nil {

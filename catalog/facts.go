@@ -47,7 +47,7 @@ func (c *Catalog) Facts(ctx context.Context, id string) ([]byte, error) {
 	op := fmt.Sprintf("read facts %s", id)
 	var packed []byte
 	err := c.read.QueryRowContext(ctx, `SELECT data FROM facts WHERE sha256=?`, id).Scan(&packed)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("facts %s: %w", id, ErrMissing)
 	}
 	if err != nil {

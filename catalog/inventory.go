@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -18,7 +19,7 @@ func (c *Catalog) Inventory(ctx context.Context, asOf time.Time) (InventoryAt, e
 	var line []byte
 	err := c.read.QueryRowContext(ctx, `SELECT m.at, l.entry FROM marks m JOIN ledger l ON l.seq=m.seq WHERE m.kind=? AND m.at<=? ORDER BY m.seq DESC LIMIT 1`,
 		kindInventory, at).Scan(&set, &line)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return inventory, nil
 	}
 	if err != nil {

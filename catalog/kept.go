@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -25,7 +26,7 @@ func (p *projection) job(ctx context.Context, name string) (*jobRow, error) {
 			return nil, err
 		}
 		err = scanJob(row, &j.JobState)
-		if err != nil && err != sql.ErrNoRows {
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
 		j.dirty = err != nil // a job heard of for the first time gets its row
@@ -51,7 +52,7 @@ func (p *projection) target(ctx context.Context, name string) (*targetRow, error
 			return nil, err
 		}
 		err = scanTarget(row, &t.TargetState)
-		if err != nil && err != sql.ErrNoRows {
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
 		t.dirty = err != nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -113,7 +114,7 @@ func (p *projection) name(ctx context.Context, name string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := row.Scan(&id); err != nil && err != sql.ErrNoRows {
+		if err := row.Scan(&id); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return 0, err
 		}
 	}
@@ -244,7 +245,7 @@ func (p *projection) lastInventory(ctx context.Context) (InventorySet, error) {
 		return InventorySet{}, err
 	}
 	var line []byte
-	if err := row.Scan(&line); err == sql.ErrNoRows {
+	if err := row.Scan(&line); errors.Is(err, sql.ErrNoRows) {
 		return InventorySet{}, nil
 	} else if err != nil {
 		return InventorySet{}, err

@@ -141,7 +141,7 @@ func (p *projection) run(ctx context.Context, id string) (*runRow, error) {
 	}
 	r := &runRow{stored: true}
 	err = row.Scan(&r.n, &r.run, &r.job, &r.state, &r.good, &r.t, &r.finished, &r.at, &r.at0, &r.seq, &r.seq0, &r.invalidated, &r.pruned, &r.held)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	return r, err
@@ -294,7 +294,7 @@ func (p *projection) removeCopy(ctx context.Context, at int64, r *runRow, target
 		return err
 	}
 	var text string
-	if err := row.Scan(&text); err == sql.ErrNoRows {
+	if err := row.Scan(&text); errors.Is(err, sql.ErrNoRows) {
 		return nil
 	} else if err != nil {
 		return err

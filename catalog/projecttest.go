@@ -97,7 +97,7 @@ func (p *projection) putTest(ctx context.Context, seq, at int64, e TestFinished)
 	}
 	var n, was int64
 	switch err := row.Scan(&n, &was); {
-	case err == sql.ErrNoRows:
+	case errors.Is(err, sql.ErrNoRows):
 		if n, err = p.next(ctx, &p.nextTest, `SELECT coalesce(max(n),0) FROM tests`); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -73,7 +74,7 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 func (c *Catalog) JobState(ctx context.Context, job string) (JobState, error) {
 	j := JobState{Job: job}
 	row := c.read.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM job_state s JOIN names n ON n.id=s.job WHERE n.name=?`, job)
-	if err := scanJob(row, &j); err != nil && err != sql.ErrNoRows {
+	if err := scanJob(row, &j); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return JobState{}, classify("read the state of a job", err)
 	}
 	return j, nil
@@ -108,7 +109,7 @@ func (c *Catalog) TargetStates(ctx context.Context, now time.Time, grace time.Du
 func (c *Catalog) TargetState(ctx context.Context, target string) (TargetState, error) {
 	t := TargetState{Target: target}
 	row := c.read.QueryRowContext(ctx, `SELECT `+targetColumns+` FROM target_state s JOIN names n ON n.id=s.target WHERE n.name=?`, target)
-	if err := scanTarget(row, &t); err != nil && err != sql.ErrNoRows {
+	if err := scanTarget(row, &t); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return TargetState{}, classify("read the state of a target", err)
 	}
 	return t, nil

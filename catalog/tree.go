@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -120,11 +121,11 @@ func (c *Catalog) Checkpoint(ctx context.Context, signer note.Signer) ([]byte, e
 		return nil, err
 	}
 	var stored []byte
-	switch err := c.read.QueryRowContext(ctx, `SELECT note FROM checkpoints WHERE size=?`, size).Scan(&stored); err {
-	case nil:
+	err = c.read.QueryRowContext(ctx, `SELECT note FROM checkpoints WHERE size=?`, size).Scan(&stored)
+	if err == nil {
 		return stored, nil
-	case sql.ErrNoRows:
-	default:
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
 		return nil, classify(op, err)
 	}
 	root, err := c.Root(ctx, size)
@@ -158,7 +159,7 @@ func (c *Catalog) Checkpoints(ctx context.Context) ([][]byte, error) {
 func (c *Catalog) CheckpointAt(ctx context.Context, seq int64) ([]byte, error) {
 	var n []byte
 	err := c.read.QueryRowContext(ctx, `SELECT note FROM checkpoints WHERE size>? ORDER BY size LIMIT 1`, seq).Scan(&n)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrMissing
 	}
 	return n, classify("read a checkpoint", err)

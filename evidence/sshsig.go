@@ -65,8 +65,9 @@ func armorSSH(key ed25519.PublicKey, sig []byte) []byte {
 // the signature is taken from its place and the rest must be what we would
 // have written around it.
 func verifySSH(key ed25519.PublicKey, message, armored []byte) error {
-	text, ok := strings.CutPrefix(string(armored), sshBegin)
-	if text, ok = strings.CutSuffix(text, sshEnd); !ok {
+	text, begins := strings.CutPrefix(string(armored), sshBegin)
+	text, ends := strings.CutSuffix(text, sshEnd)
+	if !begins || !ends {
 		return errors.New("the signature is not an SSH signature")
 	}
 	blob, err := base64.StdEncoding.DecodeString(text)

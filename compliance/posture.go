@@ -188,7 +188,7 @@ func (p *posture) target(t catalog.TargetState) (State, string) {
 		r.add(Warning, "the re-read of %s could not look", p.day(t.LastCheckAt))
 	}
 	if t.LastError != "" {
-		r.add(Warning, "last error: %s", t.LastError)
+		r.add(Warning, "last error: %s", strings.ReplaceAll(t.LastError, "\n", "; "))
 	}
 	if t.Overdue > 0 {
 		r.add(Warning, "%s overdue", slots(t.Overdue, "upkeep slot"))
@@ -275,7 +275,7 @@ func (p *posture) fresh(a catalog.Asset, j catalog.JobState, r *reasons) {
 func (p *posture) lastRun(j catalog.JobState, r *reasons) {
 	detail := ""
 	if j.LastError != "" {
-		detail = ": " + j.LastError
+		detail = ": " + strings.ReplaceAll(j.LastError, "\n", "; ")
 	}
 	retrying := j.Running != "" || (!j.NextDue.IsZero() && !j.NextDue.After(p.now))
 	switch j.LastState {

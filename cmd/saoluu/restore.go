@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,7 +62,7 @@ func restoreCommand(a *app) *cobra.Command {
 			return errors.Join(err, printJSON(os.Stdout, fin))
 		}
 		if err == nil {
-			fmt.Printf("%s: restored %s in %s\n", job.Name, size(fin.Bytes), fin.FinishedAt.Sub(fin.StartedAt))
+			fmt.Printf("%s: restored %s in %s\n", job.Name, size(fin.Bytes), fin.FinishedAt.Sub(fin.StartedAt).Round(100*time.Millisecond))
 		}
 		return err
 	}

@@ -254,27 +254,31 @@ const (
 	LevelBooted    = "booted"
 )
 
-// TestFinished ends a restore test. A failed verdict invalidates the run, or,
-// with CopyOnly, takes the tested copy off the run.
+// What a failed restore test blames.
+const (
+	BlamesRun     = "run"     // what was saved is not what it should be: the run is invalidated
+	BlamesCopy    = "copy"    // its target did not give back what was stored: the run loses this copy
+	BlamesNothing = "nothing" // the data are whole, only older than they may be
+)
+
+// TestFinished ends a restore test.
 type TestFinished struct {
-	Test         string      `json:"test"`
-	Job          string      `json:"job"`
-	Source       string      `json:"source"` // kind
-	Run          string      `json:"run"`
-	ConsistentAt time.Time   `json:"consistent_at"` // of the tested run
-	Target       string      `json:"target"`
-	Snapshots    []string    `json:"snapshots"`
-	Due          *time.Time  `json:"due,omitempty"`
-	Covers       []time.Time `json:"covers,omitempty"`
-	Trigger      string      `json:"trigger"`
-	StartedAt    time.Time   `json:"started_at"`
-	FinishedAt   time.Time   `json:"finished_at"`
-	Verdict      string      `json:"verdict"`
-	Level        string      `json:"level"` // empty when nothing was reached
-	Full         bool        `json:"full"`  // false: a sample was restored
-	// CopyOnly says that the failure is of this copy alone: its target did not give
-	// back what was stored. What the run saved elsewhere is not judged by it.
-	CopyOnly       bool        `json:"copy_only,omitempty"`
+	Test           string      `json:"test"`
+	Job            string      `json:"job"`
+	Source         string      `json:"source"` // kind
+	Run            string      `json:"run"`
+	ConsistentAt   time.Time   `json:"consistent_at"` // of the tested run
+	Target         string      `json:"target"`
+	Snapshots      []string    `json:"snapshots"`
+	Due            *time.Time  `json:"due,omitempty"`
+	Covers         []time.Time `json:"covers,omitempty"`
+	Trigger        string      `json:"trigger"`
+	StartedAt      time.Time   `json:"started_at"`
+	FinishedAt     time.Time   `json:"finished_at"`
+	Verdict        string      `json:"verdict"`
+	Level          string      `json:"level"`            // empty when nothing was reached
+	Full           bool        `json:"full"`             // false: a sample was restored
+	Blames         string      `json:"blames,omitempty"` // one of the Blames words, with VerdictFailed; empty means BlamesRun
 	Assertions     []Assertion `json:"assertions"`
 	RestoreSeconds float64     `json:"restore_seconds"`
 	RestoredBytes  int64       `json:"restored_bytes"`

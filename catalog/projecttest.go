@@ -52,7 +52,11 @@ func (p *projection) finishTest(ctx context.Context, seq, at int64, e TestFinish
 
 // fault takes what a failed test proved bad out of the good.
 func (p *projection) fault(ctx context.Context, at int64, e TestFinished) error {
-	if !e.CopyOnly {
+	switch e.Blames {
+	case BlamesNothing:
+		return nil
+	case BlamesCopy:
+	default:
 		return p.invalidate(ctx, at, e.Run)
 	}
 	if err := p.writeBatches(ctx); err != nil {

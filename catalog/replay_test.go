@@ -116,7 +116,7 @@ func (s story) event() catalog.Event {
 	case 14, 15:
 		return catalog.TestFinished{
 			Test: "t" + s.run(), Job: s.job(), Source: pick(s, "files", "postgres"), Run: run, Target: target, Due: s.due(), FinishedAt: s.past(),
-			Verdict: pick(s, catalog.VerdictPassed, catalog.VerdictFailed, catalog.VerdictUnknown), Level: catalog.LevelRestored, CopyOnly: s.IntN(2) == 0,
+			Verdict: pick(s, catalog.VerdictPassed, catalog.VerdictFailed, catalog.VerdictUnknown), Level: catalog.LevelRestored, Blames: pick(s, "", catalog.BlamesRun, catalog.BlamesCopy, catalog.BlamesNothing),
 		}
 	case 16:
 		return catalog.ControlFinished{Control: run, Source: pick(s, "files", "postgres"), Caught: s.IntN(2) == 0}

@@ -199,15 +199,38 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 	fin.Verdict, fin.Level, fin.Full = cmp.Or(result.Verdict, catalog.VerdictUnknown), result.Level, result.Full
 	fin.RestoreSeconds = result.RestoreTime.Round(time.Millisecond).Seconds()
 	fin.RestoredBytes = result.RestoredBytes
-	fin.CopyOnly = fin.Verdict == catalog.VerdictFailed
 	for _, a := range result.Assertions {
 		fin.Assertions = append(fin.Assertions, catalog.Assertion(a))
-		fin.CopyOnly = fin.CopyOnly && (a.OK || a.Name == verify.AssertionRestore)
+	}
+	if fin.Verdict == catalog.VerdictFailed {
+		fin.Blames = blames(result.Assertions)
 	}
 	fin.Tools = []catalog.Tool{{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256}, {Name: "saoluu", Version: r.Version}}
 	for _, t := range result.Tools {
 		fin.Tools = append(fin.Tools, catalog.Tool{Name: t.Name, Version: t.Version})
 	}
+}
+
+// outsideVerdict are assertions that are shown but decide nothing.
+var outsideVerdict = []string{"rto", "data"}
+
+// blames says what the broken assertions speak against: nothing but the data's
+// age, the one copy that was read, or, when in doubt, the run.
+func blames(all []verify.Assertion) string {
+	word := ""
+	for _, a := range all {
+		switch {
+		case a.OK, slices.Contains(outsideVerdict, a.Name):
+		case a.Name == verify.AssertionFreshness && word == "":
+			word = catalog.BlamesNothing
+		case a.Name == verify.AssertionFreshness:
+		case a.Name == verify.AssertionRestore && word != catalog.BlamesRun:
+			word = catalog.BlamesCopy
+		default:
+			word = catalog.BlamesRun
+		}
+	}
+	return cmp.Or(word, catalog.BlamesRun)
 }
 
 // testRequest spells out what the tester shall restore and check.
@@ -221,7 +244,7 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 		},
 	}
 	if fin.Pick == pickNewest {
-		request.MaxAge = job.RPO.Std()
+		request.MaxAge = job.RPO.Std() * 3 / 2 // requirements on restore tests: up to half as much again is a warning
 	}
 	for _, part := range run.Parts {
 		id := copied.Snapshots[part.Name]

@@ -18,8 +18,8 @@ import (
 // name, into a new database of a running server. address is a postgresql:// URI
 // that names the database; its password, when not in it, comes from PGPASSWORD
 // or the password file, as with PostgreSQL's own programs. A database that is
-// there is refused, or with overwrite dropped first. On error no database is
-// left behind by us. Roles are not made: they belong to the whole server.
+// there is refused, or with overwrite replaced once the new one is whole. On
+// error what was there is still there, and nothing of ours. Roles are not made: they belong to the whole server.
 func RestorePostgres(ctx context.Context, address string, files map[string]string, overwrite bool) error {
 	const op = "restore to the server"
 	settings, err := pgx.ParseConfig(address)
@@ -40,36 +40,49 @@ func RestorePostgres(ctx context.Context, address string, files map[string]strin
 		return fault.New(kind, op2, errors.New(blanked(pgText(err), settings.Password)), hint)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := makeDatabase(ctx, conn, op2, name, overwrite); err != nil {
+	exists, err := databaseExists(ctx, conn, op2, name)
+	if err != nil {
 		return err
 	}
-	if err := loadDump(ctx, conn, op2, name, files[partDatabase]); err != nil {
-		_, dropped := conn.Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize())
-		return errors.Join(err, dropped)
+	if exists && !overwrite {
+		return fault.New(fault.Refused, op2, errors.New("it is there already"), "choose a new name, or say --overwrite")
 	}
-	return nil
+	// Loaded under another name first: what is there is given up only for what is whole.
+	return replaceDatabase(ctx, conn, op2, name, name+".saoluu-restore", files[partDatabase])
 }
 
-// makeDatabase makes the empty database.
-func makeDatabase(ctx context.Context, conn *pgx.Conn, op, name string, overwrite bool) error {
-	var exists bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)", name).Scan(&exists); err != nil {
-		return fault.New(fault.Failed, op, errors.New(pgText(err)), "")
-	}
-	quoted := pgx.Identifier{name}.Sanitize()
-	switch {
-	case exists && !overwrite:
-		return fault.New(fault.Refused, op, errors.New("it is there already"), "choose a new name, or say --overwrite")
-	case exists:
-		if _, err := conn.Exec(ctx, "DROP DATABASE "+quoted); err != nil {
-			return fault.New(fault.Failed, op, errors.New(pgText(err)), "end the sessions that use it")
-		}
-	}
-	if _, err := conn.Exec(ctx, "CREATE DATABASE "+quoted+" TEMPLATE template0"); err != nil {
+// replaceDatabase makes and loads the database fresh and gives it the name.
+func replaceDatabase(ctx context.Context, conn *pgx.Conn, op, name, fresh, dump string) error {
+	quoted, temporary := pgx.Identifier{name}.Sanitize(), pgx.Identifier{fresh}.Sanitize()
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+temporary+" TEMPLATE template0"); err != nil {
 		kind, _ := pgKind(err, "")
 		return fault.New(kind, op, errors.New(pgText(err)), "restore as a user that may make databases")
 	}
-	return nil
+	err := loadDump(ctx, conn, op, fresh, dump)
+	if err == nil {
+		_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+quoted)
+		err = swapError(op, err)
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "ALTER DATABASE "+temporary+" RENAME TO "+quoted)
+		return swapError(op, err)
+	}
+	_, dropped := conn.Exec(context.WithoutCancel(ctx), "DROP DATABASE IF EXISTS "+temporary)
+	return errors.Join(err, dropped)
+}
+
+func swapError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.Failed, op, errors.New(pgText(err)), "end the sessions that use the database")
+}
+
+func databaseExists(ctx context.Context, conn *pgx.Conn, op, name string) (exists bool, err error) {
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)", name).Scan(&exists); err != nil {
+		return false, fault.New(fault.Failed, op, errors.New(pgText(err)), "")
+	}
+	return exists, nil
 }
 
 // loadDump runs pg_restore in one transaction. The password travels in the

@@ -136,7 +136,7 @@ func (x *examination) times() {
 	r := x.request
 	if r.MaxAge > 0 {
 		age := x.tester.Now().Sub(r.ConsistentAt)
-		a := Assertion{Name: "freshness", Expected: "at most " + span(r.MaxAge) + " old", Actual: span(age) + " old", OK: age <= r.MaxAge}
+		a := Assertion{Name: AssertionFreshness, Expected: "at most " + span(r.MaxAge) + " old", Actual: span(age) + " old", OK: age <= r.MaxAge}
 		// A few minutes are what two clocks may differ by.
 		if r.ConsistentAt.IsZero() || age < -5*time.Minute {
 			a.OK, a.Actual = false, "of an instant that is not known or lies in the future"

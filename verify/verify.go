@@ -121,9 +121,12 @@ type Assertion struct {
 	OK       bool
 }
 
-// AssertionRestore is the name of the assertion that the target gives back what
-// was stored on it. When it alone fails, the copy is bad, not the backup.
-const AssertionRestore = "restore"
+// Names of assertions whose failure says something else than that what was saved
+// is bad.
+const (
+	AssertionRestore   = "restore"   // the target does not give back what was stored: the copy is bad
+	AssertionFreshness = "freshness" // the data are older than they may be, and may be whole
+)
 
 // A Tool is a program that took part.
 type Tool struct {

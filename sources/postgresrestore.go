@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,9 +20,10 @@ import (
 // that names the database; its password, when not in it, comes from PGPASSWORD
 // or the password file, as with PostgreSQL's own programs. A database that is
 // there is refused, or with overwrite replaced once the new one is whole. On
-// error what was there is still there, and nothing of ours. Roles are not made: they belong to the whole server.
+// error what was there is still there, and nothing of ours. Roles are not made:
+// they belong to the whole server.
 func RestorePostgres(ctx context.Context, address string, files map[string]string, overwrite bool) error {
-	const op = "restore to the server"
+	op := "restore to the server"
 	settings, err := pgx.ParseConfig(address)
 	if err != nil || settings.Database == "" {
 		return fault.New(fault.Usage, op, errors.New("the address cannot be understood"), "write postgresql://user@host/new_database")
@@ -32,23 +34,24 @@ func RestorePostgres(ctx context.Context, address string, files map[string]strin
 		}
 	}
 	name := settings.Database
-	op2 := fmt.Sprintf("restore to database %q", name)
+	op = fmt.Sprintf("restore to database %q", name)
 	settings.Database = "postgres"
 	conn, err := openPostgres(ctx, settings)
 	if err != nil {
 		kind, hint := pgKind(err, "")
-		return fault.New(kind, op2, errors.New(blanked(pgText(err), settings.Password)), hint)
+		return fault.New(kind, op, errors.New(blanked(pgText(err), settings.Password)), hint)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	exists, err := databaseExists(ctx, conn, op2, name)
+	exists, err := databaseExists(ctx, conn, op, name)
 	if err != nil {
 		return err
 	}
 	if exists && !overwrite {
-		return fault.New(fault.Refused, op2, errors.New("it is there already"), "choose a new name, or say --overwrite")
+		return fault.New(fault.Refused, op, errors.New("it is there already"), "choose a new name, or say --overwrite")
 	}
 	// Loaded under another name first: what is there is given up only for what is whole.
-	return replaceDatabase(ctx, conn, op2, name, name+".saoluu-restore", files[partDatabase])
+	// The name is our own whatever theirs is: PostgreSQL cuts long ones.
+	return replaceDatabase(ctx, conn, op, name, "saoluu-restore-"+rand.Text()[:12], files[partDatabase])
 }
 
 // replaceDatabase makes and loads the database fresh and gives it the name.

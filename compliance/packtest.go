@@ -125,6 +125,10 @@ func (s *scope) periodOf(key string, first, now time.Time, loc *time.Location) c
 		return p
 	}
 	p := calendar.ReportPeriod{First: calendar.MonthOf(first, loc), Count: 1}
+	if now.Sub(first) > longestGiven {
+		s.errorf("given", "a test spans more than ten years")
+		return p
+	}
 	for m := p.First; m.Compare(calendar.MonthOf(now, loc)) < 0; m = m.Next() {
 		p.Count++
 	}

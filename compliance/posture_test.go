@@ -1,0 +1,151 @@
+package compliance
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"saoluu/catalog"
+)
+
+// kept is the kept state of a site with one job on one target.
+type kept struct {
+	inv      catalog.InventoryAt
+	jobs     []catalog.JobState
+	targets  []catalog.TargetState
+	controls map[string]catalog.Control
+	planned  time.Time
+}
+
+func (k kept) PlannedUntil(context.Context) (time.Time, error) { return k.planned, nil }
+
+func (k kept) Inventory(context.Context, time.Time) (catalog.InventoryAt, error) { return k.inv, nil }
+func (k kept) JobStates(context.Context, time.Time, time.Duration) ([]catalog.JobState, error) {
+	return k.jobs, nil
+}
+func (k kept) TargetStates(context.Context, time.Time, time.Duration) ([]catalog.TargetState, error) {
+	return k.targets, nil
+}
+func (k kept) Controls(context.Context, time.Time) (map[string]catalog.Control, error) {
+	return k.controls, nil
+}
+
+// healthy is a site in which everything is as it should be.
+func healthy(t testing.TB) *kept {
+	t.Helper()
+	s := oneAsset(t, "2026-01-01")
+	inv, err := s.Inventory(t.Context(), at(t, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &kept{
+		inv: inv,
+		jobs: []catalog.JobState{{
+			Job: testJob, InInventory: true, LastRun: "r", LastState: catalog.RunComplete, LastFinished: at(t, "2026-05-20 01:05"),
+			LastGoodRun: "r", LastGoodOn: []string{testTarget}, LastGoodAt: at(t, "2026-05-20"), LastTest: "t", LastVerdict: catalog.VerdictPassed, LastLevel: catalog.LevelAsserted,
+			LastTestAt: at(t, "2026-05-05 03:10"), LastPassedAt: at(t, "2026-05-05 03:10"), NextDue: at(t, "2026-05-21"), NextTestDue: at(t, "2026-06-05 03:00"),
+		}},
+		targets: []catalog.TargetState{{
+			Target: testTarget, ID: "i", Repository: "r", LastCopyAt: at(t, "2026-05-20 01:05"), LastCheckAt: at(t, "2026-05-20 04:00"),
+			LastCheck: catalog.RunComplete, AnchoredAt: at(t, "2026-05-20 04:00"), NextDue: at(t, "2026-05-21 04:00"),
+		}},
+		planned:  at(t, "2026-06-20"),
+		controls: map[string]catalog.Control{"files": {ControlFinished: catalog.ControlFinished{Source: "files", Caught: true}}},
+	}
+}
+
+func TestPosture(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(k *kept, j *catalog.JobState, target *catalog.TargetState)
+		want   State
+		why    string
+	}{
+		{"all is well", func(*kept, *catalog.JobState, *catalog.TargetState) {}, Good, ""},
+		{"never ran, not due yet", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			*j = catalog.JobState{Job: testJob, InInventory: true, NextDue: at(t, "2026-05-21")}
+			k.inv.Since[testJob] = at(t, "2026-05-19")
+		}, Warning, "not backed up yet"},
+		{"never ran and overdue", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			*j = catalog.JobState{Job: testJob, InInventory: true, NextDue: at(t, "2026-05-20"), Overdue: 1, OldestOverdue: at(t, "2026-05-20")}
+		}, Failing, "never backed up"},
+		{"the catalog knows nothing of the job", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.jobs = nil }, Failing, "never backed up"},
+		{"the last run failed", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastState, j.LastError = catalog.RunFailed, "dump broke"
+		}, Failing, "the last run failed: dump broke"},
+		{"it failed and a retry is coming", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastState, j.NextDue = catalog.RunFailed, at(t, "2026-05-20 08:30")
+		}, Warning, "another try is under way"},
+		{"it was interrupted", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastState = catalog.RunInterrupted }, Failing, "was interrupted"},
+		{"it was incomplete", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastState = catalog.RunIncomplete }, Warning, "incomplete"},
+		{"no good backup at the last due time", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodAt = at(t, "2026-05-19") }, Warning, "no good backup since the one due"},
+		{"none at the last two", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodAt = at(t, "2026-05-18") }, Failing, "although two were due"},
+		{"32 days old on a monthly schedule", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			k.inv.Assets[0].Schedule, j.LastGoodAt = "monthly on 18 at 01:00", at(t, "2026-04-18")
+		}, Failing, "32 days old"},
+		{"the same for data of low importance", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			k.inv.Assets[0].Schedule, j.LastGoodAt, k.inv.Assets[0].Importance = "monthly on 18 at 01:00", at(t, "2026-04-18"), "low"
+		}, Warning, "no good backup since"},
+		{"a test failed", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastVerdict = catalog.VerdictFailed }, Failing, "failed"},
+		{"a test could not look", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastVerdict = catalog.VerdictUnknown }, NoIdea, "no verdict"},
+		{"a test asserted nothing", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastVerdict = catalog.VerdictNotConfigured
+		}, NoIdea, "no verdict"},
+		{"never tested", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastVerdict = "" }, Warning, "never restore-tested"},
+		{"tests that cannot fail", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.controls["files"] = catalog.Control{}
+		}, NoIdea, "prove nothing"},
+		{"a test is due", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.NextTestDue = at(t, "2026-05-20 03:00") }, Warning, "has been due"},
+		{"slots are overdue", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.Overdue, j.OldestOverdue = 2, at(t, "2026-05-20")
+		}, Warning, "2 slots overdue"},
+		{"a copy is owed", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodOn = nil }, Warning, "is owed"},
+		{"nobody plans any more", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = at(t, "2026-05-19") }, Warning, "start the daemon"},
+		{"nobody ever planned", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = time.Time{} }, Warning, "start the daemon"},
+		{"a clock was wrong", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodAt = at(t, "2026-06-20") }, Warning, "in the future"},
+		{"damage on the only target", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheck = catalog.RunFailed }, Failing, "no target of it is sound"},
+		{"a re-read that could not look", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheck = catalog.RunInterrupted }, Warning, "target kho"},
+		{"a target never read back", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheckAt = time.Time{} }, Warning, "target kho"},
+		{"a target without repository", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.Repository = "" }, Warning, "target kho"},
+		{"a target the catalog has not heard of", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.targets = nil }, Warning, "target kho"},
+		{"the ledger is not anchored", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.AnchoredAt = at(t, "2026-05-17") }, Warning, "target kho"},
+		{"no job at all", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv.Assets = nil }, Warning, "no job"},
+		{"no inventory yet", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv = catalog.InventoryAt{} }, NoIdea, "no inventory"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			k := healthy(t)
+			tt.change(k, &k.jobs[0], &k.targets[0])
+			s, err := Posture(t.Context(), k, at(t, now))
+			if err != nil {
+				t.Fatal(err)
+			}
+			why := s.Why
+			if len(s.Jobs) > 0 {
+				why += "; " + s.Jobs[0].Why
+			}
+			if s.Overall != tt.want || !strings.Contains(why, tt.why) {
+				t.Errorf("%s (%s), want %s (%s)", s.Overall, why, tt.want, tt.why)
+			}
+		})
+	}
+}
+
+// A second target keeps a job from failing, not the site.
+func TestPostureOfOneBrokenTarget(t *testing.T) {
+	k := healthy(t)
+	k.inv.Targets = append(k.inv.Targets, catalog.TargetRow{Name: "hai"})
+	k.inv.Assets[0].Targets = append(k.inv.Assets[0].Targets, "hai")
+	k.jobs[0].LastGoodOn = k.inv.Assets[0].Targets
+	second := k.targets[0]
+	second.Target, second.LastCheck = "hai", catalog.RunFailed
+	k.targets = append(k.targets, second)
+	s, err := Posture(t.Context(), k, at(t, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Overall != Failing || s.Jobs[0].State != Warning || s.Targets[1].State != Failing {
+		t.Errorf("overall %s, job %s, target %s", s.Overall, s.Jobs[0].State, s.Targets[1].State)
+	}
+}

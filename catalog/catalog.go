@@ -53,6 +53,7 @@ type Catalog struct {
 
 	mu     sync.Mutex
 	writer *writer // nil until the first Append and after a failure
+	packer packer
 }
 
 // Create makes an empty catalog and opens it. It refuses to touch a file that

@@ -260,6 +260,9 @@ func TestDamagedFileIsSaved(t *testing.T) {
 			if saved.Entries == 301 && len(problems) != 0 || saved.Entries < 301 && !strings.Contains(strings.Join(problems, "\n"), "the ledger has only") {
 				t.Errorf("with %d entries: %q", saved.Entries, problems)
 			}
+			if saved.Whole != (saved.Entries == 301) || saved.Whole && saved.Lost != 0 {
+				t.Errorf("whole or not: %+v", saved)
+			}
 			if saved.Damaged != "" {
 				if left, err := os.ReadFile(saved.Damaged); err != nil || len(left) != len(c.data) {
 					t.Errorf("the damaged file: %d bytes, %v", len(left), err)
@@ -270,7 +273,7 @@ func TestDamagedFileIsSaved(t *testing.T) {
 	}
 	t.Run("whole", func(t *testing.T) {
 		saved, err := catalog.RebuildFile(t.Context(), f.options(), nil)
-		if err != nil || saved != (catalog.Rebuilt{Entries: 301}) {
+		if err != nil || saved != (catalog.Rebuilt{Entries: 301, Whole: true}) {
 			t.Errorf("%+v, %v", saved, err)
 		}
 	})

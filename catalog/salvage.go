@@ -19,8 +19,9 @@ import (
 type Rebuilt struct {
 	Entries int64  // of the ledger that the tables were made from
 	Damaged string // where the damaged file was put; empty when the file was whole
+	Whole   bool   // the ledger was read to its end, so that nothing of it is lost
 	// Lost is how many entries are known to have followed and cannot be read any
-	// more. With a damaged file there may have been more: its end is not known.
+	// more. Unless Whole there may have been more: the end is not known.
 	Lost int64
 }
 
@@ -53,7 +54,7 @@ func rebuildWhole(ctx context.Context, o Options, progress func(done, total int6
 	if err == nil {
 		size, err = c.TreeSize(ctx)
 	}
-	return Rebuilt{Entries: size}, errors.Join(err, c.Close())
+	return Rebuilt{Entries: size, Whole: err == nil}, errors.Join(err, c.Close())
 }
 
 // salvage copies the readable part of the truth into a new file and swaps the
@@ -110,7 +111,7 @@ func saveInto(ctx context.Context, o Options, made string) (saved Rebuilt, err e
 		if err := w.refresh(ctx); err != nil {
 			return err
 		}
-		if err := saveLedger(ctx, old, w); err != nil {
+		if saved.Whole, err = saveLedger(ctx, old, w); err != nil {
 			return err
 		}
 		if saved.Entries = w.edge.size; saved.Entries == 0 {
@@ -126,38 +127,40 @@ func saveInto(ctx context.Context, o Options, made string) (saved Rebuilt, err e
 		var size int64
 		if err := old.QueryRowContext(ctx, query).Scan(&size); err == nil {
 			saved.Lost = max(saved.Lost, size-saved.Entries)
+			saved.Whole = saved.Whole && saved.Lost == 0
 		}
 	}
 	return saved, err
 }
 
-// saveLedger copies entries up to the first that is missing or not readable.
-// That reading breaks off is what this is for, and no error.
-func saveLedger(ctx context.Context, old *sql.DB, w *writer) error {
+// saveLedger copies entries up to the first that is missing or not readable, and
+// reports whether there is none such. That reading breaks off is what this is
+// for, and no error.
+func saveLedger(ctx context.Context, old *sql.DB, w *writer) (whole bool, err error) {
 	rows, err := old.QueryContext(ctx, `SELECT entry FROM ledger ORDER BY seq`)
 	if err != nil {
-		return nil
+		return false, nil
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var line []byte
 		if err := rows.Scan(&line); err != nil {
-			return nil
+			return false, nil
 		}
 		e, err := evidence.ParseEntry(line)
 		if err != nil || e.Seq != w.edge.size {
-			return nil
+			return false, nil
 		}
 		kind, err := number(kinds(), "event kind", e.Kind)
 		if err != nil {
-			return nil
+			return false, nil
 		}
 		hashes := w.edge.add(line, nil)
 		if err := w.exec(ctx, `INSERT INTO ledger(seq, at, kind, entry, hashes) VALUES(?,?,?,?,?)`, e.Seq, e.At.Unix(), kind, line, hashes); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return rows.Err() == nil, nil
 }
 
 // saveRows copies the rows that can be read.

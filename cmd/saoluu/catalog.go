@@ -196,9 +196,12 @@ func catalogRebuild(a *app) *cobra.Command {
 		}
 		fmt.Printf("rebuilt the tables from %d ledger entries\n", done.Entries)
 		if done.Damaged != "" {
+			fmt.Printf("the file was damaged and lies in %s now\n", done.Damaged)
+		}
+		if !done.Whole {
 			return fault.New(fault.Incomplete, "rebuild the catalog",
-				fmt.Errorf("the file was damaged and lies in %q now; at least %d entries after number %d are lost", done.Damaged, done.Lost, done.Entries-1),
-				"put back a newer copy of the file, or run \"saoluu catalog rebuild --from-repositories\" beside it")
+				fmt.Errorf("what followed entry %d of the ledger is lost, at least %d entries", done.Entries-1, done.Lost),
+				"put back a newer copy of the file if there is one")
 		}
 		return nil
 	}

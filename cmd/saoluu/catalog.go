@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -215,13 +216,29 @@ func (a *app) rebuildBare(ctx context.Context, cfg *config.Config) error {
 	}
 	s, err := a.wire(ctx, cfg)
 	if err != nil {
-		return err
+		return errors.Join(err, dropCatalog(cfg))
 	}
 	n, err := s.Adopt(ctx)
-	if err == nil {
+	if n > 0 || err == nil {
 		fmt.Printf("made a new ledger with %d runs found in the repositories\n", n)
 	}
-	return errors.Join(err, s.close())
+	err = errors.Join(err, s.close())
+	if n == 0 && err != nil {
+		return errors.Join(err, dropCatalog(cfg)) // so that it can be tried again
+	}
+	return err
+}
+
+// dropCatalog removes a catalog that this process has just made and that holds
+// nothing. The keys stay.
+func dropCatalog(cfg *config.Config) error {
+	var results []error
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(jobs.CatalogPath(cfg) + suffix); !errors.Is(err, fs.ErrNotExist) {
+			results = append(results, err)
+		}
+	}
+	return errors.Join(results...)
 }
 
 func catalogVerify(a *app) *cobra.Command {

@@ -14,10 +14,11 @@ import (
 type chainIntact struct {
 	anchorWarn int // days since a signed checkpoint was put on a target
 	anchorFail int
+	rehash     int64 // entries up to which all are hashed again
 }
 
 func parseChainIntact(s *scope) check {
-	c := &chainIntact{}
+	c := &chainIntact{rehash: rehashLimit}
 	t := s.table("anchor")
 	c.anchorWarn, c.anchorFail = t.number("warn_from_days", 2, 1, 31), t.number("fail_gt_days", 7, 1, 92)
 	if c.anchorWarn > c.anchorFail {
@@ -27,12 +28,13 @@ func parseChainIntact(s *scope) check {
 }
 
 // rehashLimit is how many entries are hashed again for a report: about a year of
-// twenty jobs, half a second's work. Of a longer ledger sampleSize entries are
-// proved, spread evenly, and the finding says so; the whole is for "saoluu ledger
-// verify" to prove.
+// twenty jobs, half a second's work. Of a longer ledger some entries and
+// checkpoints are proved, spread evenly, and the finding says so; the whole is for
+// "saoluu ledger verify" to prove.
 const (
-	rehashLimit = 50_000
-	sampleSize  = 256
+	rehashLimit    = 50_000
+	sampledEntries = 256
+	sampledAnchors = 64
 )
 
 func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgement, error) {
@@ -46,45 +48,62 @@ func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgeme
 	if err != nil {
 		return judgement{}, fmt.Errorf("read the anchored checkpoints: %w", err)
 	}
-	for _, judge := range []func(context.Context, *evaluation, int64, []catalog.Anchor, *judgement) error{c.hashes, c.roots, c.fresh} {
-		if err := judge(ctx, e, size, anchors, &j); err != nil {
-			return judgement{}, err
-		}
+	if size > c.rehash {
+		err = c.sample(ctx, e, anchors, &j)
+	} else {
+		err = c.all(ctx, e, anchors, &j)
 	}
-	return j, nil
+	c.fresh(e, anchors, &j)
+	return j, err
 }
 
-// hashes reads the entries themselves and compares them with the tree.
-func (c *chainIntact) hashes(ctx context.Context, e *evaluation, size int64, _ []catalog.Anchor, j *judgement) error {
-	root := e.ledger.Root
-	if size > rehashLimit {
-		return c.sample(ctx, e, size, root, j)
+// all reads every entry, builds the tree anew and compares its root, now and
+// at every checkpoint that was kept on a target.
+func (c *chainIntact) all(ctx context.Context, e *evaluation, anchors []catalog.Anchor, j *judgement) error {
+	size := e.ledger.Size
+	roots := map[int64]tlog.Hash{}
+	for _, a := range anchors {
+		roots[a.Size] = tlog.Hash{}
 	}
 	tree := frontier{}
 	for entry, err := range e.view.Entries(ctx, 0) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}
-		if entry.Seq != tree.size {
+		if entry.Seq != tree.size || tree.size == size {
 			break
 		}
 		tree.add(tlog.RecordHash(entry.JSON))
-		if tree.size == size {
-			break
+		if _, wanted := roots[tree.size]; wanted {
+			roots[tree.size] = tree.root()
 		}
 	}
-	if tree.size != size || tree.root() != root {
+	if tree.size != size || tree.root() != e.ledger.Root {
 		j.posture, j.why = Fail, fmt.Sprintf("sổ cái không còn nguyên vẹn: băm lại %d/%d mục không khớp", tree.size, size)
 		return nil
 	}
 	j.why = fmt.Sprintf("băm lại đủ %d mục của sổ cái, khớp", size)
+	for _, a := range anchors {
+		c.compare(e, a, roots[a.Size], j)
+	}
 	return nil
 }
 
-// sample proves entries spread evenly over a long ledger.
-func (c *chainIntact) sample(ctx context.Context, e *evaluation, size int64, root tlog.Hash, j *judgement) error {
-	for i := range int64(sampleSize) {
-		seq := i * (size - 1) / (sampleSize - 1)
+// compare holds a checkpoint that was kept on a target against the ledger's root
+// of the same size. Only the first contradiction is told.
+func (c *chainIntact) compare(e *evaluation, a catalog.Anchor, root tlog.Hash, j *judgement) {
+	if root.String() == a.Root || j.posture == Fail {
+		return
+	}
+	j.posture = Fail
+	j.why = sentences(j.why, fmt.Sprintf("sổ cái trái với mốc đã ký ngày %s (%d mục)", vnDate(a.At, e.loc), a.Size))
+	j.evidence = append(j.evidence, fmt.Sprintf("entry:%d", a.Seq))
+}
+
+// sample proves entries and checkpoints spread evenly over a long ledger.
+func (c *chainIntact) sample(ctx context.Context, e *evaluation, anchors []catalog.Anchor, j *judgement) error {
+	size := e.ledger.Size
+	for _, seq := range spread(size, sampledEntries) {
 		entry, err := e.view.Entry(ctx, seq)
 		if err != nil {
 			return fmt.Errorf("read entry %d of the ledger: %w", seq, err)
@@ -93,43 +112,43 @@ func (c *chainIntact) sample(ctx context.Context, e *evaluation, size int64, roo
 		if err != nil {
 			return fmt.Errorf("prove entry %d of the ledger: %w", seq, err)
 		}
-		if tlog.CheckRecord(proof, size, root, seq, tlog.RecordHash(entry.JSON)) != nil {
+		if tlog.CheckRecord(proof, size, e.ledger.Root, seq, tlog.RecordHash(entry.JSON)) != nil {
 			j.posture, j.why = Fail, fmt.Sprintf("sổ cái không còn nguyên vẹn: mục %d đã bị sửa", seq)
 			return nil
 		}
 	}
-	j.why = fmt.Sprintf("sổ cái có %d mục; đã chứng minh %d mục rải đều và mọi mốc đã ký, kiểm chứng toàn bộ bằng “saoluu ledger verify”", size, sampleSize)
-	return nil
-}
-
-// roots compares every checkpoint kept on a target with the ledger as it is.
-func (c *chainIntact) roots(ctx context.Context, e *evaluation, size int64, anchors []catalog.Anchor, j *judgement) error {
-	checked := map[int64]string{}
-	for _, a := range anchors {
-		root, known := checked[a.Size]
-		if !known {
-			if a.Size > size || a.Size <= 0 {
-				j.posture, j.why = Fail, sentences(j.why, fmt.Sprintf("mốc đã ký ngày %s lớn hơn sổ cái", vnDate(a.At, e.loc)))
-				return nil
-			}
-			hash, err := e.view.Root(ctx, a.Size)
-			if err != nil {
+	chosen := spread(int64(len(anchors)), sampledAnchors)
+	j.why = fmt.Sprintf("sổ cái có %d mục; đã chứng minh %d mục và %d mốc đã ký rải đều, kiểm chứng toàn bộ bằng “saoluu ledger verify”",
+		size, sampledEntries, len(chosen))
+	for _, i := range chosen {
+		a, root := anchors[i], tlog.Hash{}
+		if a.Size > 0 && a.Size <= size {
+			var err error
+			if root, err = e.view.Root(ctx, a.Size); err != nil {
 				return fmt.Errorf("read the root of size %d: %w", a.Size, err)
 			}
-			root = hash.String()
-			checked[a.Size] = root
 		}
-		if root != a.Root {
-			j.posture, j.why = Fail, sentences(j.why, fmt.Sprintf("sổ cái trái với mốc đã ký ngày %s", vnDate(a.At, e.loc)))
-			j.evidence = append(j.evidence, fmt.Sprintf("entry:%d", a.Seq))
-			return nil
-		}
+		c.compare(e, a, root, j)
 	}
 	return nil
 }
 
+// spread returns at most most numbers below size, evenly apart, with the first
+// and the last.
+func spread(size int64, most int64) []int64 {
+	var out []int64
+	for i := range min(size, most) {
+		if size <= most {
+			out = append(out, i)
+		} else {
+			out = append(out, i*(size-1)/(most-1))
+		}
+	}
+	return out
+}
+
 // fresh judges the age of the newest checkpoint kept on a target.
-func (c *chainIntact) fresh(_ context.Context, e *evaluation, _ int64, anchors []catalog.Anchor, j *judgement) error {
+func (c *chainIntact) fresh(e *evaluation, anchors []catalog.Anchor, j *judgement) {
 	since, what := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu, sổ bắt đầu"
 	good := Warn // nothing was anchored at all
 	if n := len(anchors); n > 0 {
@@ -142,5 +161,4 @@ func (c *chainIntact) fresh(_ context.Context, e *evaluation, _ int64, anchors [
 	outcome := graded(days, c.anchorWarn-1, c.anchorFail, good)
 	j.posture = worse(j.posture, outcome)
 	j.why = sentences(j.why, fmt.Sprintf("%s (%s)", what, vnAgo(days)))
-	return nil
 }

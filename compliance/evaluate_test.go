@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"saoluu/catalog"
 	"saoluu/internal/calendar"
@@ -223,6 +224,79 @@ func TestChain(t *testing.T) {
 				t.Errorf("%s, want %s: %s", f.Result, tt.want, f.Why)
 			}
 		})
+	}
+}
+
+// proving is a scenario that can prove its entries.
+type proving struct{ *scenario }
+
+func (p proving) ProveInclusion(_ context.Context, seq, size int64) ([]tlog.Hash, error) {
+	var hashes []tlog.Hash
+	stored := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		var out []tlog.Hash
+		for _, i := range indexes {
+			out = append(out, hashes[i])
+		}
+		return out, nil
+	})
+	for n, e := range p.entries[:size] {
+		line := e.JSON
+		if p.broken && n == 0 {
+			line = append([]byte("changed "), line...)
+		}
+		more, err := tlog.StoredHashes(int64(n), line, stored)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, more...)
+	}
+	return tlog.ProveRecord(size, seq, stored)
+}
+
+// A long ledger is proved by samples, and the finding says so.
+func TestChainOfLongLedger(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(s *scenario)
+		want   Outcome
+	}{
+		{"whole", func(*scenario) {}, Pass},
+		{"an entry changed", func(s *scenario) { s.broken = true }, Fail},
+		{"an anchor contradicts", func(s *scenario) { s.anchors[0].Root = "AAAA" }, Fail},
+		{"an anchor of a longer ledger", func(s *scenario) { s.anchors[0].Size = 100 }, Fail},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := nightly(t, 2, now)
+			for i := range 9 {
+				s.entries = append(s.entries, catalog.Entry{Seq: int64(i), At: s.set, JSON: []byte{byte('a' + i)}})
+			}
+			root, err := s.Root(t.Context(), 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.anchors = []catalog.Anchor{{At: at(t, "2026-05-20"), CheckpointAnchored: catalog.CheckpointAnchored{Target: testTarget, Size: 5, Root: root.String()}}}
+			tt.change(s)
+			pack := &Pack{Kind: Binding, Rules: []Rule{{ID: "X-1", Title: "x", check: &chainIntact{anchorWarn: 2, anchorFail: 7, rehash: 4}}}}
+			p := calendar.ReportPeriod{First: calendar.Month{Year: 2026, Month: time.May}, Count: 1}
+			result, err := Evaluate(t.Context(), proving{s}, []*Pack{pack}, p, at(t, now))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := result.Findings[0]; f.Result != tt.want || !strings.Contains(f.Why, "sổ cái") {
+				t.Errorf("%s, want %s: %s", f.Result, tt.want, f.Why)
+			}
+		})
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for _, tt := range []struct {
+		size, most int64
+		want       []int64
+	}{{0, 3, nil}, {2, 3, []int64{0, 1}}, {3, 3, []int64{0, 1, 2}}, {101, 3, []int64{0, 50, 100}}} {
+		if got := spread(tt.size, tt.most); !slices.Equal(got, tt.want) {
+			t.Errorf("%d of %d: %v, want %v", tt.most, tt.size, got, tt.want)
+		}
 	}
 }
 

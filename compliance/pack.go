@@ -220,9 +220,7 @@ func readRule(s *scope, p *Pack) Rule {
 	}
 	s.word("mode", "auto", "auto")
 	s.word("scope", "asset", "asset", "copy", "agency")
-	for _, w := range s.table("select").words("importance", "rat_quan_trong", "quan_trong", "thuong") {
-		r.importance = append(r.importance, w)
-	}
+	r.importance = s.table("select").words("importance", "rat_quan_trong", "quan_trong", "thuong")
 	if !s.has("check") {
 		s.missing("check")
 		return r

@@ -45,7 +45,10 @@ type Daemon struct {
 // was under way has been stopped and written down.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.queue = newQueue(Workers(d.Runner.Config))
-	if err := d.start(ctx); err != nil {
+	switch err := d.start(ctx); {
+	case ctx.Err() != nil:
+		return nil // told to stop before it had begun
+	case err != nil:
 		return err
 	}
 	scheduler, err := d.schedule(ctx)

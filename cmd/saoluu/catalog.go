@@ -42,7 +42,7 @@ type catalogRow struct {
 	Snapshot   string     `json:"snapshot"`
 	Separation *int       `json:"separation"` // null: not measured
 	Level      string     `json:"level"`      // highest level a passed test reached on this run; empty: untested
-	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum
+	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum, or nothing was saved
 }
 
 func catalogList(a *app) *cobra.Command {
@@ -113,7 +113,7 @@ func rowsOf(cfg *config.Config, run catalog.Run, level string) []catalogRow {
 	if !run.Invalidated.IsZero() {
 		row.State = "invalidated"
 	}
-	if class, ok := cfg.Classes[run.Class]; ok && !class.KeepMin.IsZero() {
+	if class, ok := cfg.Classes[run.Class]; ok && !class.KeepMin.IsZero() && len(run.Copies) > 0 {
 		until := class.KeepMin.AddTo(row.TakenAt, cfg.Site.Location).UTC()
 		row.KeepUntil = &until
 	}

@@ -87,6 +87,9 @@ func printTest(w io.Writer, s *site, done jobs.TestDone, asJSON bool) {
 	if p.Assertions == nil {
 		p.Assertions = []catalog.Assertion{}
 	}
+	if p.Snapshots == nil {
+		p.Snapshots = []string{}
+	}
 	if asJSON {
 		_ = printJSON(w, p)
 		return

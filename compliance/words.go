@@ -3,6 +3,7 @@ package compliance
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,13 +75,15 @@ func vnFactor(f float64) string {
 	return strings.ReplaceAll(fmt.Sprintf("%.2f", math.Ceil(f*100)/100), ".", ",")
 }
 
-// sentences joins parts with "; " and leaves out empty ones.
+// sentences joins parts with "; ", leaves out empty ones and says nothing twice.
 func sentences(parts ...string) string {
-	kept := parts[:0:0]
+	var said []string
 	for _, p := range parts {
-		if p != "" {
-			kept = append(kept, p)
+		for one := range strings.SplitSeq(p, "; ") {
+			if one != "" && !slices.Contains(said, one) {
+				said = append(said, one)
+			}
 		}
 	}
-	return strings.Join(kept, "; ")
+	return strings.Join(said, "; ")
 }

@@ -69,7 +69,6 @@ func newPicture(g Grid) picture {
 		p.Cell = min(widestCell, (fullWidth-nameWidth)/n)
 	}
 	p.Wide = p.Cell >= 100
-	p.Width = nameWidth + p.Cell*len(g.Months)
 	for i, m := range g.Months {
 		c := column{Month: m, X: nameWidth + i*p.Cell}
 		c.Middle, c.Label = c.X+p.Cell/2, m.Month[5:]

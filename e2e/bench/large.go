@@ -50,7 +50,8 @@ func large(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.add("status as a cold command", "ms", atMost(50), milliseconds(status)...)
+	b.add("status as a cold command", "ms", atMost(50), milliseconds(walls(status))...)
+	b.add("the same, processor", "ms", nil, milliseconds(cpus(status))...)
 	for _, format := range []string{"json", "html"} {
 		report, err := b.times(b.rounds, func() error {
 			_, err := command.Run(ctx, s.command("report", "--period", now.Format("2006"), "--format", format, "-o", filepath.Join(s.dir, "report")))
@@ -59,7 +60,8 @@ func large(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		b.add("report of a year, "+format, "s", atMost(2), seconds(report)...)
+		b.add("report of a year, "+format, "s", atMost(2), seconds(walls(report))...)
+		b.add("the same, processor", "s", nil, seconds(cpus(report))...)
 	}
 	rebuild, err := b.times(max(1, b.rounds/3), func() error {
 		_, err := command.Run(ctx, s.command("catalog", "rebuild"))
@@ -69,8 +71,8 @@ func large(ctx context.Context, b *bench) error {
 		return err
 	}
 	var speed []float64
-	for _, d := range rebuild {
-		speed = append(speed, float64(size)/d.Seconds())
+	for _, c := range rebuild {
+		speed = append(speed, float64(size)/c.wall.Seconds())
 	}
 	b.add("rebuild of the tables", "events/s", atLeast(100_000), speed...)
 	return nil
@@ -106,16 +108,30 @@ func look(ctx context.Context, s site) error {
 }
 
 // times runs do n times.
-func (b *bench) times(n int, do func() error) ([]time.Duration, error) {
-	var all []time.Duration
+func (b *bench) times(n int, do func() error) ([]cost, error) {
+	var all []cost
 	for range n {
 		c, err := timed(do)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, c.wall)
+		all = append(all, c)
 	}
 	return all, nil
+}
+
+func walls(all []cost) (d []time.Duration) {
+	for _, c := range all {
+		d = append(d, c.wall)
+	}
+	return d
+}
+
+func cpus(all []cost) (d []time.Duration) {
+	for _, c := range all {
+		d = append(d, c.cpu)
+	}
+	return d
 }
 
 func milliseconds(all []time.Duration) (values []float64) {

@@ -61,6 +61,7 @@ func snapshots(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.add(fmt.Sprintf("a job with %d snapshots to one with 5", n), "x", atMost(1.1), each(pairs, wallRatio)...)
+	b.add("the same, processor", "x", nil, each(pairs, cpuRatio)...)
 	pairs, err = b.warmTurn(func(int) (cost, error) { return spend(ctx, many.command("backup", trees[0])) },
 		func(int) (cost, error) { return spend(ctx, few.command("backup", trees[0])) })
 	if err != nil {

@@ -25,7 +25,7 @@ stops in order on SIGTERM. Slots missed while it was down are caught up once.`
 
 // memoryLimit keeps the collector from letting memory grow with the burst of a
 // busy minute; it is a soft limit (runtime/debug.SetMemoryLimit).
-const memoryLimit = 24 << 20
+const memoryLimit = 28 << 20
 
 func daemonCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "daemon", Short: "run the schedule", Long: daemonHelp, Args: cobra.NoArgs,

@@ -71,6 +71,9 @@ func (c *calendarCoverage) asset(ctx context.Context, e *evaluation, r *Rule, a 
 	posture, now := duty.posture()
 	over, why := duty.period()
 	j := judgement{posture: posture, period: over, why: sentences(now, why)}
+	if !a.removed.IsZero() {
+		j.remedy = "Lập văn bản xác nhận việc gỡ khỏi danh mục: người, ngày, lý do."
+	}
 	return j, c.cite(ctx, e, a, &j)
 }
 

@@ -129,8 +129,8 @@ func site(t testing.TB, until time.Time) *catalog.Catalog {
 			}
 			w.day(i, s, d)
 		}
-		w.upkeep(d)
 		w.flush()
+		w.upkeep(d)
 	}
 	return c
 }

@@ -58,32 +58,34 @@ func (p *projection) writeBatches(ctx context.Context) error {
 
 // A goodRun is what a bulk projection remembers of a good run, as long as there
 // is no index to find it by.
-type goodRun struct{ t, n int64 }
+type goodRun struct {
+	t   int64
+	run string
+}
 
 func (p *projection) noteGood(r *runRow) {
 	if p.bulk {
-		p.goods[r.job] = append(p.goods[r.job], goodRun{r.t, r.n})
+		p.goods[r.job] = append(p.goods[r.job], goodRun{r.t, r.run})
 	}
 }
 
 func (p *projection) dropGood(r *runRow) {
-	p.goods[r.job] = slices.DeleteFunc(p.goods[r.job], func(g goodRun) bool { return g.n == r.n })
+	p.goods[r.job] = slices.DeleteFunc(p.goods[r.job], func(g goodRun) bool { return g.run == r.run })
 }
 
 // newestGood returns a job's newest good run that can still be restored and the
 // instant it stands for, "" when there is none.
 func (p *projection) newestGood(ctx context.Context, job int64) (run string, t int64, err error) {
-	query, args := `SELECT run, t FROM runs WHERE job=? AND good=1 AND invalidated=0 AND pruned=0 ORDER BY t DESC, n DESC LIMIT 1`, []any{job}
 	if p.bulk {
 		if len(p.goods[job]) == 0 {
 			return "", 0, nil
 		}
 		newest := slices.MaxFunc(p.goods[job], func(a, b goodRun) int {
-			return cmp.Or(cmp.Compare(a.t, b.t), cmp.Compare(a.n, b.n))
+			return cmp.Or(cmp.Compare(a.t, b.t), cmp.Compare(a.run, b.run))
 		})
-		query, args = `SELECT run, t FROM runs WHERE n=?`, []any{newest.n}
+		return newest.run, newest.t, nil
 	}
-	row, err := p.w.row(ctx, query, args...)
+	row, err := p.w.row(ctx, `SELECT run, t FROM runs WHERE job=? AND good=1 AND invalidated=0 AND pruned=0 ORDER BY t DESC, run DESC LIMIT 1`, job)
 	if err != nil {
 		return "", 0, err
 	}

@@ -172,7 +172,7 @@ func dump(t *testing.T, path string) []string {
 	db := openSQL(t, path)
 	defer db.Close()
 	var out []string
-	for _, table := range []string{"names", "runs", "copies", "slots", "tests", "marks", "assets", "job_state", "target_state", "kept", "ledger", "facts", "checkpoints"} {
+	for _, table := range []string{"names", "runs", "slots", "tests", "marks", "assets", "job_state", "target_state", "kept", "ledger", "facts", "checkpoints"} {
 		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
 		if err != nil {
 			t.Fatal(err)

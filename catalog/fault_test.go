@@ -138,7 +138,7 @@ func TestMissingTableIsNeverAnEmptyOne(t *testing.T) {
 		}
 		want[name] = answer
 	}
-	for _, table := range []string{"names", "runs", "copies", "slots", "tests", "marks", "assets", "job_state", "target_state", "kept", "ledger", "facts", "checkpoints"} {
+	for _, table := range []string{"names", "runs", "slots", "tests", "marks", "assets", "job_state", "target_state", "kept", "ledger", "facts", "checkpoints"} {
 		t.Run(table, func(t *testing.T) {
 			f := copyOf(t)
 			db := openSQL(t, f.path)

@@ -32,8 +32,8 @@ type projection struct {
 
 	usedJobs, usedTargets map[string]bool // since the last flush
 
-	nextName, nextRun, nextTest int64 // 0: not read yet
-	inventory                   *InventorySet
+	nextName, nextTest int64 // 0: not read yet
+	inventory          *InventorySet
 }
 
 type jobRow struct {
@@ -46,18 +46,6 @@ type targetRow struct {
 	TargetState
 	id    int64
 	dirty bool
-}
-
-type runRow struct {
-	n                               int64
-	run                             string
-	job                             int64
-	state                           int64
-	good                            bool
-	t, finished, at, at0, seq, seq0 int64
-	invalidated, pruned             int64
-	held                            bool
-	stored                          bool // there is a row to update
 }
 
 func newProjection(w *writer) *projection {
@@ -291,7 +279,7 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 		}
 	}
 	if len(e.Missing) > 0 {
-		if err := p.lose(ctx, at, t.id, e.Missing); err != nil {
+		if err := p.lose(ctx, at, e.Target, e.Missing); err != nil {
 			return err
 		}
 	}

@@ -59,18 +59,11 @@ func (p *projection) fault(ctx context.Context, at int64, e TestFinished) error 
 	default:
 		return p.invalidate(ctx, at, e.Run)
 	}
-	if err := p.writeBatches(ctx); err != nil {
-		return err
-	}
-	target, err := p.name(ctx, e.Target)
-	if err != nil {
-		return err
-	}
 	r, err := p.run(ctx, e.Run)
 	if err != nil || r == nil {
 		return err
 	}
-	return p.loseCopy(ctx, at, r, target)
+	return p.loseCopy(ctx, at, r, e.Target)
 }
 
 func (p *projection) invalidate(ctx context.Context, at int64, run string) error {

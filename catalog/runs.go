@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"math"
@@ -22,9 +21,7 @@ func asOfSeconds(asOf time.Time) int64 {
 	return asOf.Unix()
 }
 
-const runColumns = `r.n, j.name, r.state, r.at, r.at0, r.seq, r.seq0, r.invalidated, r.pruned, r.held,
-	(SELECT json_group_array(json_array(t.name, c.pruned, c.seq, c.at)) FROM copies c JOIN names t ON t.id=c.target
-	 WHERE c.run=r.n AND (c.pruned<>0 OR c.seq<>r.seq))`
+const runColumns = `r.run, r.at0, r.seq, r.seq0, r.invalidated, r.pruned, r.held, r.copies`
 
 // Run returns one run, finished or not, or an error that wraps ErrMissing.
 func (c *Catalog) Run(ctx context.Context, id string) (Run, error) {
@@ -38,7 +35,7 @@ func (c *Catalog) Run(ctx context.Context, id string) (Run, error) {
 // somewhere, or an error that wraps ErrMissing.
 func (c *Catalog) LastGood(ctx context.Context, job string) (Run, error) {
 	where := `r.job=(SELECT id FROM names WHERE name=?) AND r.good=1 AND r.invalidated=0 AND r.pruned=0`
-	for r, err := range c.runs(ctx, where, []any{job}, `ORDER BY r.t DESC, r.n DESC LIMIT 1`, forever) {
+	for r, err := range c.runs(ctx, where, []any{job}, `ORDER BY r.t DESC, r.run DESC LIMIT 1`, forever) {
 		return r, err
 	}
 	return Run{}, fmt.Errorf("good run of job %q: %w", job, ErrMissing)
@@ -76,9 +73,9 @@ func (c *Catalog) Runs(ctx context.Context, q RunQuery) iter.Seq2[Run, error] {
 	if q.NotGood {
 		add(`r.good=0 AND r.at<>0`)
 	}
-	order := `ORDER BY r.t%[1]s, r.n%[1]s`
+	order := `ORDER BY r.t%[1]s, r.run%[1]s`
 	if q.Job == "" && !ranged {
-		order = `ORDER BY r.n%[1]s` // the order they began in, without sorting the whole history
+		order = `ORDER BY r.run%[1]s` // nearly the same, without sorting the whole history
 	}
 	direction := ""
 	if q.Newest {
@@ -101,7 +98,7 @@ func ceil(t time.Time) int64 { return t.Add(time.Second - time.Nanosecond).Unix(
 func (c *Catalog) runs(ctx context.Context, where string, args []any, order string, asOf int64) iter.Seq2[Run, error] {
 	return func(yield func(Run, error) bool) {
 		const op = "read runs"
-		rows, err := c.read.QueryContext(ctx, `SELECT `+runColumns+`, l.entry FROM runs r JOIN names j ON j.id=r.job
+		rows, err := c.read.QueryContext(ctx, `SELECT `+runColumns+`, l.entry FROM runs r
 			JOIN ledger l ON l.seq = CASE WHEN r.seq>=0 AND (r.at<=? OR r.seq0<0) THEN r.seq ELSE r.seq0 END WHERE `+where+` `+order,
 			append([]any{asOf}, args...)...)
 		if err != nil {
@@ -122,11 +119,11 @@ func (c *Catalog) runs(ctx context.Context, where string, args []any, order stri
 }
 
 func (c *Catalog) scanRun(ctx context.Context, rows *sql.Rows, asOf int64) (Run, error) {
-	var n, state, at, at0, seq, seq0, invalidated, pruned int64
-	var job, changed string
+	var at0, seq, seq0, invalidated, pruned int64
+	var id, copies string
 	var r Run
 	var line []byte
-	if err := rows.Scan(&n, &job, &state, &at, &at0, &seq, &seq0, &invalidated, &pruned, &r.Held, &changed, &line); err != nil {
+	if err := rows.Scan(&id, &at0, &seq, &seq0, &invalidated, &pruned, &r.Held, &copies, &line); err != nil {
 		return Run{}, err
 	}
 	e, err := Entry{JSON: line}.Decode()
@@ -141,7 +138,7 @@ func (c *Catalog) scanRun(ctx context.Context, rows *sql.Rows, asOf int64) (Run,
 		r.RunFinished = RunFinished{Run: e.Run, Job: e.Job, Due: e.Due, Trigger: e.Trigger, State: RunRunning, StartedAt: instant(at0)}
 		return r, nil
 	default:
-		return Run{}, fmt.Errorf("the entry of run %d is of kind %q", n, e.Kind())
+		return Run{}, fmt.Errorf("the entry of run %q is of kind %q", id, e.Kind())
 	}
 	if invalidated <= asOf {
 		r.Invalidated = instant(invalidated)
@@ -149,36 +146,27 @@ func (c *Catalog) scanRun(ctx context.Context, rows *sql.Rows, asOf int64) (Run,
 	if pruned <= asOf {
 		r.Pruned = instant(pruned)
 	}
-	if changed == "[]" {
-		return r, nil
-	}
-	return r, c.amend(ctx, &r, changed, asOf)
+	return r, c.amend(ctx, &r, copies, asOf)
 }
 
 // amend adds to a run what happened to its copies after it had finished.
-func (c *Catalog) amend(ctx context.Context, r *Run, changed string, asOf int64) error {
-	var copies [][4]json.RawMessage
-	if err := json.Unmarshal([]byte(changed), &copies); err != nil {
+func (c *Catalog) amend(ctx context.Context, r *Run, text string, asOf int64) error {
+	copies, err := unpackCopies(text)
+	if err != nil {
 		return err
 	}
-	for _, row := range copies {
-		var target string
-		var pruned, seq, at int64
-		for i, to := range []any{&target, &pruned, &seq, &at} {
-			if err := json.Unmarshal(row[i], to); err != nil {
-				return err
-			}
-		}
-		if pruned != 0 && pruned <= asOf {
+	for _, target := range sortedKeys(copies) {
+		state := copies[target]
+		if state.Gone != 0 && state.Gone <= asOf {
 			if r.Gone == nil {
 				r.Gone = map[string]time.Time{}
 			}
-			r.Gone[target] = instant(pruned)
+			r.Gone[target] = instant(state.Gone)
 		}
-		if seq == r.Seq || at > asOf {
+		if state.Seq == 0 || state.At > asOf {
 			continue
 		}
-		entry, err := c.Entry(ctx, seq)
+		entry, err := c.Entry(ctx, state.Seq)
 		if err != nil {
 			return err
 		}
@@ -206,45 +194,50 @@ func (r *Run) replaceCopy(late Copy) {
 // LatestSnapshot returns the newest snapshot of a part of a job on a target, ""
 // when there is none.
 func (c *Catalog) LatestSnapshot(ctx context.Context, job, target, part string) (string, error) {
-	rows, err := c.read.QueryContext(ctx, `SELECT c.snaps FROM runs r JOIN copies c ON c.run=r.n AND c.target=(SELECT id FROM names WHERE name=?)
-		WHERE r.job=(SELECT id FROM names WHERE name=?) AND c.snaps<>'' AND c.state=1 ORDER BY r.t DESC, r.n DESC LIMIT 50`, target, job)
+	const op = "read the latest snapshot"
+	rows, err := c.read.QueryContext(ctx, `SELECT r.copies FROM runs r INDEXED BY runs_job WHERE r.job=(SELECT id FROM names WHERE name=?)
+		AND instr(r.copies, '"i":')>0 ORDER BY r.t DESC, r.run DESC LIMIT 50`, job)
 	if err != nil {
-		return "", classify("read the latest snapshot", err)
+		return "", classify(op, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
-			return "", classify("read the latest snapshot", err)
+			return "", classify(op, err)
 		}
-		snaps, err := unpackSnapshots(text)
+		copies, err := unpackCopies(text)
 		if err != nil {
-			return "", classify("read the latest snapshot", err)
+			return "", classify(op, err)
 		}
-		if id := snaps[part]; id != "" {
-			return id, nil
+		if c := copies[target]; c.State == stateComplete && c.Snapshots[part] != "" {
+			return c.Snapshots[part], nil
 		}
 	}
-	return "", classify("read the latest snapshot", rows.Err())
+	return "", classify(op, rows.Err())
 }
 
-// SnapshotsOf returns everything the catalog believes to be on a target, oldest
-// run first: what a re-read has to find there.
+// SnapshotsOf returns everything the catalog believes to be on a target, by run:
+// what a re-read has to find there.
 func (c *Catalog) SnapshotsOf(ctx context.Context, target string) ([]SnapshotRow, error) {
 	var out []SnapshotRow
-	err := each(ctx, c.read, `SELECT r.run, j.name, c.state, c.at, c.snaps FROM copies c JOIN runs r ON r.n=c.run JOIN names j ON j.id=r.job
-		WHERE c.target=(SELECT id FROM names WHERE name=?) AND c.snaps<>'' ORDER BY c.run`, []any{target}, func(rows *sql.Rows) error {
+	err := each(ctx, c.read, `SELECT r.run, j.name, r.at, r.copies FROM runs r JOIN names j ON j.id=r.job
+		WHERE instr(r.copies, '"i":')>0 ORDER BY r.run`, nil, func(rows *sql.Rows) error {
 		var run, job, text string
-		var state, at int64
-		if err := rows.Scan(&run, &job, &state, &at, &text); err != nil {
+		var at int64
+		if err := rows.Scan(&run, &job, &at, &text); err != nil {
 			return err
 		}
-		snaps, err := unpackSnapshots(text)
+		copies, err := unpackCopies(text)
 		if err != nil {
 			return err
 		}
-		for _, part := range sortedKeys(snaps) {
-			out = append(out, SnapshotRow{Run: run, Job: job, Part: part, Snapshot: snaps[part], State: word(runStates(), state), At: instant(at)})
+		c := copies[target]
+		if c.At != 0 {
+			at = c.At
+		}
+		for _, part := range sortedKeys(c.Snapshots) {
+			out = append(out, SnapshotRow{Run: run, Job: job, Part: part, Snapshot: c.Snapshots[part], State: word(runStates(), c.State), At: instant(at)})
 		}
 		return nil
 	})

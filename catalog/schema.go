@@ -26,15 +26,14 @@ CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, at INTEGER NOT NULL, note BLO
 //
 // runs.t is the instant a run is found by: consistent_at of a good run, the
 // start of any other. seq and at are of the entry that finished it, -1 and 0
-// before; seq0 and at0 of the one that started it.
+// before; seq0 and at0 of the one that started it. runs.copies says what lies on
+// which target (see copyState).
 const derivedSchema = `
 CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE runs(n INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, job INTEGER NOT NULL, state INTEGER NOT NULL, good INTEGER NOT NULL,
+CREATE TABLE runs(run TEXT PRIMARY KEY, job INTEGER NOT NULL, state INTEGER NOT NULL, good INTEGER NOT NULL,
 	t INTEGER NOT NULL, finished INTEGER NOT NULL, at INTEGER NOT NULL, at0 INTEGER NOT NULL, seq INTEGER NOT NULL, seq0 INTEGER NOT NULL,
-	invalidated INTEGER NOT NULL, pruned INTEGER NOT NULL, held INTEGER NOT NULL) STRICT;
+	invalidated INTEGER NOT NULL, pruned INTEGER NOT NULL, held INTEGER NOT NULL, copies TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX runs_open ON runs(job) WHERE state = 0;
-CREATE TABLE copies(run INTEGER NOT NULL, target INTEGER NOT NULL, state INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
-	pruned INTEGER NOT NULL, snaps TEXT NOT NULL, PRIMARY KEY(run, target)) STRICT, WITHOUT ROWID;
 CREATE TABLE slots(job INTEGER NOT NULL, action INTEGER NOT NULL, due INTEGER NOT NULL, state INTEGER NOT NULL, planned INTEGER NOT NULL,
 	closed INTEGER NOT NULL, run TEXT NOT NULL, reason INTEGER NOT NULL, was INTEGER NOT NULL, was_closed INTEGER NOT NULL,
 	PRIMARY KEY(job, action, due)) STRICT, WITHOUT ROWID;
@@ -61,7 +60,7 @@ const derivedIndexes = `CREATE INDEX runs_job ON runs(job, t, good, at, finished
 // derivedTables lists the derived tables and the columns that order their rows.
 func derivedTables() [][2]string {
 	return [][2]string{
-		{"names", "id"}, {"runs", "n"}, {"copies", "run, target"}, {"slots", "job, action, due"}, {"tests", "n"},
+		{"names", "id"}, {"runs", "run"}, {"slots", "job, action, due"}, {"tests", "n"},
 		{"marks", "kind, subject, seq"}, {"assets", "job, seq"}, {"job_state", "job"}, {"target_state", "target"}, {"kept", "name"},
 	}
 }

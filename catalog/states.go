@@ -22,27 +22,7 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 		return err
 	})
 	if err == nil {
-		err = each(ctx, c.read, `SELECT job, run FROM runs INDEXED BY runs_open WHERE state=0 ORDER BY n`, nil, func(rows *sql.Rows) error {
-			var id int64
-			var run string
-			err := rows.Scan(&id, &run)
-			if i, ok := index[id]; ok {
-				states[i].Running = run
-			}
-			return err
-		})
-	}
-	if err == nil {
-		err = each(ctx, c.read, `SELECT s.job, n.name FROM job_state s JOIN runs r ON r.run=s.last_good_run
-			JOIN copies c ON c.run=r.n AND c.state=? AND c.pruned=0 JOIN names n ON n.id=c.target ORDER BY n.name`, []any{stateComplete}, func(rows *sql.Rows) error {
-			var id int64
-			var target string
-			err := rows.Scan(&id, &target)
-			if i, ok := index[id]; ok {
-				states[i].LastGoodOn = append(states[i].LastGoodOn, target)
-			}
-			return err
-		})
+		err = c.addRuns(ctx, states, index)
 	}
 	if err != nil {
 		return nil, classify("read the state of jobs", err)
@@ -68,9 +48,43 @@ func (c *Catalog) JobStates(ctx context.Context, now time.Time, grace time.Durat
 	return states, classify("read the state of jobs", err)
 }
 
+// addRuns adds the run under way and where the newest good one lies.
+func (c *Catalog) addRuns(ctx context.Context, states []JobState, index map[int64]int) error {
+	err := each(ctx, c.read, `SELECT job, run FROM runs INDEXED BY runs_open WHERE state=0 ORDER BY t, run`, nil, func(rows *sql.Rows) error {
+		var job int64
+		var run string
+		err := rows.Scan(&job, &run)
+		if i, ok := index[job]; ok {
+			states[i].Running = run
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return each(ctx, c.read, `SELECT s.job, r.copies FROM job_state s JOIN runs r ON r.run=s.last_good_run`, nil, func(rows *sql.Rows) error {
+		var job int64
+		var text string
+		if err := rows.Scan(&job, &text); err != nil {
+			return err
+		}
+		copies, err := unpackCopies(text)
+		i, ok := index[job]
+		if err != nil || !ok {
+			return err
+		}
+		for _, target := range sortedKeys(copies) {
+			if c := copies[target]; c.State == stateComplete && c.Gone == 0 {
+				states[i].LastGoodOn = append(states[i].LastGoodOn, target)
+			}
+		}
+		return nil
+	})
+}
+
 // JobState returns the posture of one job, with only its name when the catalog
-// has not heard of it. Running, NextDue, NextTestDue and the overdue fields are
-// not set.
+// has not heard of it. Running, LastGoodOn, NextDue, NextTestDue and the
+// overdue fields are not set.
 func (c *Catalog) JobState(ctx context.Context, job string) (JobState, error) {
 	j := JobState{Job: job}
 	row := c.read.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM job_state s JOIN names n ON n.id=s.job WHERE n.name=?`, job)

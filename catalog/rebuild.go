@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"saoluu/evidence"
+	"saoluu/internal/fault"
 )
 
 // replayBatch is how many entries go from the decoding to the applying side at
@@ -111,7 +112,7 @@ func replay(ctx context.Context, q querier, size int64, progress func(done, tota
 		return err
 	}
 	if done != size {
-		return fmt.Errorf("the ledger has %d of %d entries", done, size)
+		return fault.New(fault.Damaged, "", fmt.Errorf("the ledger has %d of %d entries", done, size), rebuildHint)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"saoluu/internal/command"
 )
 
@@ -25,7 +27,8 @@ func first(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	pairs, err := b.inTurn(func(i int) (cost, error) {
+	var stored [2]int64 // what the last round of each left
+	pairs, err := b.inTurn(func(int) (cost, error) {
 		repo, err := seed.fresh(filepath.Join(b.dir, "ours"))
 		if err != nil {
 			return cost{}, err
@@ -34,16 +37,19 @@ func first(ctx context.Context, b *bench) error {
 		if err != nil {
 			return cost{}, err
 		}
-		return spend(ctx, s.command("backup", "--all"))
-	}, func(i int) (cost, error) {
+		return settled(repo, &stored[0], func() (cost, error) { return spend(ctx, s.command("backup", "--all")) })
+	}, func(int) (cost, error) {
 		repo, err := seed.fresh(filepath.Join(b.dir, "bare"))
 		if err != nil {
 			return cost{}, err
 		}
-		return spend(ctx, repo.command("backup", tree))
+		return settled(repo, &stored[1], func() (cost, error) { return spend(ctx, repo.command("backup", tree)) })
 	})
 	if err != nil {
 		return err
+	}
+	if ratio := float64(stored[0]) / float64(stored[1]); ratio < 0.99 || ratio > 1.01 {
+		return fmt.Errorf("the two did not do the same: %d bytes stored beside %d", stored[0], stored[1])
 	}
 	what := fmt.Sprintf("%d MiB, ours to restic's", bytes>>20)
 	b.add(what+": processor", "x", atMost(1.01), each(pairs, cpuRatio)...)
@@ -51,6 +57,18 @@ func first(ctx context.Context, b *bench) error {
 	b.add("restic alone: processor", "s", nil, each(pairs, func(p pair) float64 { return p.bare.cpu.Seconds() })...)
 	b.add("restic alone: wall", "s", nil, each(pairs, func(p pair) float64 { return p.bare.wall.Seconds() })...)
 	return nil
+}
+
+// settled measures do on a quiet disk: what the other side left in memory is
+// written first. It notes how large the repository then is.
+func settled(r repository, stored *int64, do func() (cost, error)) (cost, error) {
+	unix.Sync()
+	c, err := do()
+	if err != nil {
+		return c, err
+	}
+	*stored, err = r.bytes()
+	return c, err
 }
 
 // small compares many small jobs with a loop of restic over the same trees. Both

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,22 @@ func (r repository) count() (int, error) {
 	return len(entries), err
 }
 
-// stub writes a restic that does nothing but say that it did. Only builtins of
+// bytes returns the size of the data in the repository.
+func (r repository) bytes() (sum int64, err error) {
+	err = filepath.WalkDir(filepath.Join(r.path, "data"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
+}
+
+// stub is a restic that does nothing but say that it did. Only builtins of
 // the shell, so that it costs as little as a program can.
 const stub = `#!/bin/sh
 case "$*" in

@@ -236,6 +236,17 @@ func (s *quick) truth() bool {
 	return yes
 }
 
+// whole reads a whole number.
+func (s *quick) whole() int64 {
+	begin := s.i
+	s.skip()
+	n, err := strconv.ParseInt(string(s.b[begin:s.i]), 10, 64)
+	if err != nil {
+		s.failed = true
+	}
+	return n
+}
+
 // instant reads a time as whole writes it, YYYY-MM-DDThh:mm:ssZ.
 func (s *quick) instant() time.Time {
 	text := s.raw()

@@ -201,11 +201,40 @@ func plain(s string) bool {
 	return true
 }
 
+// unpackCopies is the inverse of packCopies; status does it for every job.
 func unpackCopies(text string) (map[string]copyState, error) {
 	if text == "" {
 		return nil, nil
 	}
-	var copies map[string]copyState
+	copies := map[string]copyState{}
+	s := &quick{b: []byte(text)}
+	s.object(func(target []byte) { copies[string(target)] = s.copyState() })
+	if !s.failed && s.i == len(s.b) {
+		return copies, nil
+	}
+	clear(copies) // a name with an escape
 	err := json.Unmarshal([]byte(text), &copies)
 	return copies, err
+}
+
+func (s *quick) copyState() copyState {
+	var c copyState
+	s.object(func(key []byte) {
+		switch string(key) {
+		case "s":
+			c.State = s.whole()
+		case "i":
+			c.Snapshots = map[string]string{}
+			s.object(func(part []byte) { c.Snapshots[string(part)] = s.text() })
+		case "p":
+			c.Gone = s.whole()
+		case "q":
+			c.Seq = s.whole()
+		case "a":
+			c.At = s.whole()
+		default:
+			s.skip()
+		}
+	})
+	return c
 }

@@ -9,37 +9,75 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"saoluu/config"
 	"saoluu/internal/fault"
 )
 
 // A run is alive while the process that does it holds a lock on a file named
-// after it. The kernel drops the lock when the process dies, so whoever looks
+// after it; so are restore tests, restores and upkeep. The kernel drops the lock when the process dies, so whoever looks
 // later can tell a run under way from one that was cut off. The file is locked
 // before the started event is written and let go after the finished event.
 
-func (r *Runner) lockPath(id string) string { return StatePath(r.Config, "locks", "run-"+id) }
+func lockPath(c *config.Config, id string) string { return StatePath(c, "locks", "run-"+id) }
 
 // enliven takes the lock of a run; call the returned function when it is over.
 func (r *Runner) enliven(id string) (release func(), err error) {
+	op := "mark run " + id + " as under way"
 	if err := os.MkdirAll(StatePath(r.Config, "locks"), 0o700); err != nil {
-		return nil, fault.New(fault.Failed, "mark run "+id+" as under way", err, "check paths.state")
+		return nil, fault.New(fault.Failed, op, err, "check paths.state")
 	}
-	lock := flock.New(r.lockPath(id))
-	if err := lock.Lock(); err != nil {
-		return nil, fault.New(fault.Failed, "mark run "+id+" as under way", err, "check paths.state")
-	}
-	return func() {
-		_ = os.Remove(lock.Path()) // a leftover is removed at the next start
+	for {
+		lock := flock.New(lockPath(r.Config, id))
+		if err := lock.Lock(); err != nil {
+			return nil, fault.New(fault.Failed, op, err, "check paths.state")
+		}
+		// Between its making and its locking the file looks like that of a dead run.
+		if ours(lock) {
+			return func() {
+				_ = os.Remove(lock.Path()) // a leftover is removed at the next start
+				_ = lock.Unlock()
+			}, nil
+		}
 		_ = lock.Unlock()
-	}, nil
+	}
+}
+
+// ours reports whether the file we have locked still has its name.
+func ours(lock *flock.Flock) bool {
+	held, err := lock.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(lock.Path())
+	return err == nil && os.SameFile(held, named)
+}
+
+// bury removes the lock file of a run that nobody is doing. It reports whether
+// the run's process was cut off, and whether it is alive.
+func (r *Runner) bury(id string) (cutOff, alive bool, err error) {
+	path := lockPath(r.Config, id)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, false, nil
+	}
+	lock := flock.New(path)
+	free, err := lock.TryLock()
+	if err != nil || !free {
+		return false, !free, err
+	}
+	cutOff = ours(lock)
+	return cutOff, false, errors.Join(os.Remove(path), lock.Unlock())
 }
 
 // alive reports whether a process of this machine is doing the run.
-func (r *Runner) alive(id string) (bool, error) {
-	if _, err := os.Stat(r.lockPath(id)); errors.Is(err, fs.ErrNotExist) {
+func (r *Runner) alive(id string) (bool, error) { return Alive(r.Config, id) }
+
+// Alive reports whether a process of this machine is doing the run or test.
+func Alive(c *config.Config, id string) (bool, error) {
+	path := lockPath(c, id)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	lock := flock.New(r.lockPath(id))
+	lock := flock.New(path)
 	free, err := lock.TryLock()
 	if err != nil {
 		return false, err
@@ -51,26 +89,34 @@ func (r *Runner) alive(id string) (bool, error) {
 }
 
 // sweep removes the lock files and scratch folders of runs that are over, and,
-// when nobody is at work, what restic and the pump left in scratch.
-func (r *Runner) sweep() error {
-	busy, problems := false, []error(nil)
-	for _, dir := range []string{StatePath(r.Config, "locks"), r.Config.Paths.Scratch} {
-		err := eachName(dir, "run-", func(path, id string) error {
+// when nobody is at work, what restic and the pump left in scratch. It returns
+// how many processes were cut off.
+func (r *Runner) sweep() (cutOff int, err error) {
+	busy, scratch := false, r.Config.Paths.Scratch
+	err = errors.Join(
+		eachName(StatePath(r.Config, "locks"), "run-", func(_, id string) error {
+			dead, alive, err := r.bury(id)
+			busy = busy || alive || err != nil
+			if dead {
+				cutOff++
+			}
+			return err
+		}),
+		eachName(scratch, "run-", func(path, id string) error {
 			alive, err := r.alive(id)
-			if err != nil || alive {
-				busy = true
+			busy = busy || alive || err != nil
+			if alive || err != nil {
 				return err
 			}
 			return os.RemoveAll(path)
-		})
-		problems = append(problems, err)
+		}))
+	if busy {
+		return cutOff, err
 	}
-	if !busy {
-		for _, prefix := range leftovers {
-			problems = append(problems, eachName(r.Config.Paths.Scratch, prefix, func(path, _ string) error { return os.RemoveAll(path) }))
-		}
+	for _, prefix := range leftovers {
+		err = errors.Join(err, eachName(scratch, prefix, func(path, _ string) error { return os.RemoveAll(path) }))
 	}
-	return errors.Join(problems...)
+	return cutOff, err
 }
 
 // leftovers are the names of temporary files that a killed restic or pump leaves

@@ -132,8 +132,14 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 	if err != nil {
 		return err
 	}
+	id := "restore-" + newID(r.Now())
+	release, err := r.enliven(id)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if p.Kind == "postgresql" {
-		return r.restorePostgres(ctx, p, from, fin)
+		return r.restorePostgres(ctx, p, id, from, fin)
 	}
 	for _, part := range p.Parts {
 		n, err := r.restorePart(ctx, p, part, from)
@@ -195,13 +201,7 @@ func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, fr
 }
 
 // restorePostgres loads the dump into a new database of a running server.
-func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, from restic.Repo, fin *catalog.RestoreFinished) error {
-	id := "restore-" + newID(r.Now())
-	release, err := r.enliven(id)
-	if err != nil {
-		return err
-	}
-	defer release()
+func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, id string, from restic.Repo, fin *catalog.RestoreFinished) error {
 	dir, clean, err := r.scratch(id)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -35,39 +36,57 @@ func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 		}
 	}
 	_, collected := r.tester().Collect(ctx)
-	problems := []error{collected, r.sweep()}
-	if len(events) > 0 {
+	cutOff, swept := r.sweep()
+	problems := []error{collected, swept}
+	if len(events) > 0 || cutOff > 0 {
 		problems = append(problems, r.clearLocks(ctx))
 	}
 	return len(events), errors.Join(problems...)
 }
 
-// interruptions returns the ends of runs and tests whose process is gone.
+// interruptions returns the ends of runs and tests whose process is gone. A run is
+// let go after its end was written, so what is unfinished still after its process
+// was found gone was cut off.
 func (r *Runner) interruptions(ctx context.Context) ([]catalog.Event, error) {
 	runs, tests, err := r.Catalog.Unfinished(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var events []catalog.Event
-	for _, s := range runs {
-		busy, err := r.alive(s.Run)
+	gone := map[string]bool{}
+	for _, id := range unfinishedIDs(runs, tests) {
+		busy, err := r.alive(id)
 		if err != nil {
 			return nil, err
 		}
-		if !busy {
+		gone[id] = !busy
+	}
+	runs, tests, err = r.Catalog.Unfinished(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var events []catalog.Event
+	for _, s := range runs {
+		if gone[s.Run] {
 			events = append(events, r.interruptedRun(s))
 		}
 	}
 	for _, s := range tests {
-		busy, err := r.alive(s.Test)
-		if err != nil {
-			return nil, err
-		}
-		if !busy {
+		if gone[s.Test] {
 			events = append(events, r.interruptedTest(s))
 		}
 	}
 	return events, nil
+}
+
+func unfinishedIDs(runs []catalog.StartedRun, tests []catalog.StartedTest) []string {
+	var ids []string
+	for _, s := range runs {
+		ids = append(ids, s.Run)
+	}
+	for _, s := range tests {
+		ids = append(ids, s.Test)
+	}
+	return ids
 }
 
 func (r *Runner) interruptedTest(s catalog.StartedTest) catalog.TestFinished {
@@ -92,9 +111,11 @@ func (r *Runner) interruptedRun(s catalog.StartedRun) catalog.RunFinished {
 	}
 }
 
-// clearLocks removes stale locks from every target that is there, by plain
-// "unlock", which leaves locks of living processes and other hosts alone. Our
-// own children are gone: the kernel killed them with their parent.
+// clearWait bounds how long a start waits to be alone with a repository. Upkeep
+// clears what is left then.
+const clearWait = 30 * time.Second
+
+// clearLocks removes stale locks from every target that is there.
 func (r *Runner) clearLocks(ctx context.Context) error {
 	var problems []error
 	for name := range r.Config.Targets {
@@ -103,15 +124,49 @@ func (r *Runner) clearLocks(ctx context.Context) error {
 			err = p.target.Ready(ctx)
 		}
 		if err != nil {
-			continue // a target that is away is told by its jobs; its locks go stale by themselves
+			continue // a target that is away is told by its jobs; upkeep clears it when it is back
 		}
-		removed, err := r.Engine.Unlock(ctx, p.target.Repo())
-		if err != nil || removed == 0 {
+		limit, cancel := context.WithTimeout(ctx, clearWait)
+		err = r.clearLock(limit, p, "a process that used it was cut off")
+		cancel()
+		if limit.Err() == nil || ctx.Err() != nil {
 			problems = append(problems, err)
-			continue
 		}
-		_, err = r.Catalog.Append(ctx, catalog.LockRemoved{Target: name, Why: "a run was interrupted and its process is gone"})
-		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
 }
+
+// clearLock removes a target's stale locks by plain "unlock", which leaves locks
+// of living processes and of other hosts alone. Our own children are gone: the
+// kernel killed them with their parent. But restic takes a process for living
+// until somebody has reaped it, so what is left is looked at again for a while.
+func (r *Runner) clearLock(ctx context.Context, p place, why string) error {
+	removed := 0
+	for try := range reapTries {
+		n, left, err := r.Engine.Unlock(ctx, p.target.Repo())
+		removed += n
+		if err != nil {
+			return err
+		}
+		if left == 0 || try == reapTries-1 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(reapPause):
+		}
+	}
+	if removed == 0 {
+		return nil
+	}
+	_, err := r.Catalog.Append(ctx, catalog.LockRemoved{Target: p.name, Why: why})
+	return err
+}
+
+// How often, and after which pause, a lock that is left is looked at again: the
+// first process of a container may take seconds to reap the dead.
+const (
+	reapTries = 4
+	reapPause = time.Second
+)

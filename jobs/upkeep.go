@@ -17,13 +17,18 @@ import (
 // nights and a month always contains a full pass.
 const rereadOf = 28
 
-// Upkeep looks after one target: it pays copy debts, compares what the target
-// holds with what the catalog says, re-reads the next group of packs, and
-// anchors the ledger. Every step is tried; the first error is returned with the
-// others.
+// Upkeep looks after one target: it clears stale locks, pays copy debts, compares
+// what the target holds with what the catalog says, re-reads the next group of
+// packs, and anchors the ledger. Every step is tried; the first error is returned
+// with the others.
 func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
 	check := catalog.CheckFinished{Target: target, Due: t.Due, Covers: t.Covers, StartedAt: r.Now().UTC(), State: catalog.RunSkipped}
-	err := r.upkeep(ctx, target, &check)
+	release, err := r.enliven("upkeep-" + newID(check.StartedAt))
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = r.upkeep(ctx, target, &check)
 	check.FinishedAt = r.Now().UTC()
 	if err != nil {
 		check.Error, check.ErrorKind, check.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
@@ -42,6 +47,9 @@ func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.Check
 		return err
 	}
 	if err := to.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace {
+		return err
+	}
+	if err := r.clearLock(ctx, to, "upkeep found a stale lock"); err != nil {
 		return err
 	}
 	paid := r.payDebts(ctx, to)

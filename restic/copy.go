@@ -65,13 +65,16 @@ func (e *Engine) copied(ctx context.Context, to Repo, op string, ids []string, s
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]string{}
+	found, taken := map[string]string{}, map[string]string{}
 	for _, id := range ids {
-		for _, s := range list {
-			if s.Original == id || s.ID == id || short[id] != "" && strings.HasPrefix(s.ID, short[id]) {
-				found[id] = s.ID
-			}
+		made := destination(list, id, short[id])
+		if made == "" {
+			continue
 		}
+		if other := taken[made]; other != "" {
+			return nil, fault.New(fault.Failed, op, fmt.Errorf("snapshots %.10s and %.10s would both be %.10s in the destination", other, id, made), "")
+		}
+		found[id], taken[made] = made, id
 	}
 	if n := len(ids) - len(found); n > 0 {
 		return found, fault.New(fault.Failed, op,
@@ -79,6 +82,21 @@ func (e *Engine) copied(ctx context.Context, to Repo, op string, ids []string, s
 			"see whether they still exist in the source")
 	}
 	return found, nil
+}
+
+// destination returns the whole id of the copy of one snapshot: the one that
+// names it as its original, else the one restic said it saved; "" when none does.
+func destination(list []Snapshot, id, short string) string {
+	said := ""
+	for _, s := range list {
+		switch {
+		case s.Original == id || s.ID == id:
+			return s.ID
+		case short != "" && strings.HasPrefix(s.ID, short):
+			said = s.ID
+		}
+	}
+	return said
 }
 
 // fromEnv is the environment that names the source repository. Restic has one

@@ -1,16 +1,18 @@
 package restic
 
 import (
+	"cmp"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
-// Lines of copy with -v, which is plain text even with --json. 0.18 does not
-// repeat the source in the line that says what was saved.
+// Lines of copy with -v, which is plain text even with --json. 0.18 does one
+// snapshot after the other and does not repeat the source in the line that says
+// what was saved; 0.19 names all sources first, and then each where it is saved.
 var (
 	copyStarts  = regexp.MustCompile(`^snapshot ([0-9a-f]+) of `)
-	copySaved   = regexp.MustCompile(`^snapshot ([0-9a-f]+) saved`)
+	copySaved   = regexp.MustCompile(`^snapshot ([0-9a-f]+) saved(?:, copied from source snapshot ([0-9a-f]+))?`)
 	copySkipped = regexp.MustCompile(`^skipping source snapshot ([0-9a-f]+), was already copied to snapshot ([0-9a-f]+)`)
 	copyPacks   = regexp.MustCompile(`(\d+) / (\d+) packs copied`)
 )
@@ -40,8 +42,10 @@ func (c *copyReader) line(line string) {
 	c.kick()
 	if m := copyStarts.FindStringSubmatch(line); m != nil {
 		c.source = m[1]
-	} else if m := copySaved.FindStringSubmatch(line); m != nil && c.source != "" {
-		c.pair(c.source, m[1])
+	} else if m := copySaved.FindStringSubmatch(line); m != nil {
+		if source := cmp.Or(m[2], c.source); source != "" {
+			c.pair(source, m[1])
+		}
 		c.source = ""
 	} else if m := copySkipped.FindStringSubmatch(line); m != nil {
 		c.pair(m[1], m[2])

@@ -164,7 +164,7 @@ echo '{"message_type":"summary"}'`, restore(t), fault.Failed, "/f: chown"},
 			_, err := e.Dump(t.Context(), r, idA, "/f", &bytes.Buffer{}, DumpOptions{})
 			return err
 		}, fault.Failed, "exit status 1"},
-		{"unlock: garbage", "echo oops", func(e *Engine, r Repo) error { _, err := e.Unlock(t.Context(), r); return err }, fault.Failed, "no list of locks"},
+		{"unlock: garbage", "echo oops", func(e *Engine, r Repo) error { _, _, err := e.Unlock(t.Context(), r); return err }, fault.Failed, "no list of locks"},
 		{"keys: garbage", "echo '[]'", func(e *Engine, r Repo) error { _, err := e.Keys(t.Context(), r); return err }, fault.Failed, "no list with the key"},
 		{"key that is not added", `[ "$*" != "${*%list}" ] && echo '[{"id":"` + idB + `","current":true}]' || echo saved new key with ID ` + idA, func(e *Engine, r Repo) error {
 			_, err := e.KeyAdd(t.Context(), r, "/k")

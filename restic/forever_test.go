@@ -119,8 +119,8 @@ func TestKilledParent(t *testing.T) {
 	waitReaped(t, below[0]) // restic asks the kernel whether the owner of a lock is there
 	_, err := e.Prune(ctx, r, PruneOptions{})
 	wantKind(t, err, fault.Locked, "locked by PID")
-	if n, err := e.Unlock(ctx, r); err != nil || n != 1 {
-		t.Errorf("unlock: %d, %v", n, err)
+	if n, left, err := e.Unlock(ctx, r); err != nil || n != 1 || left != 0 {
+		t.Errorf("unlock: %d, %d left, %v", n, left, err)
 	}
 	if list, err := e.Snapshots(ctx, r, Filter{}); err != nil || len(list) != 0 {
 		t.Errorf("snapshots %v, %v", list, err)
@@ -144,8 +144,8 @@ func TestForeignLock(t *testing.T) {
 	if report, err := e.Check(ctx, r, CheckOptions{}); fault.KindOf(err) != fault.Locked {
 		t.Errorf("a check that could not look: %+v, %v", report, err)
 	}
-	if n, err := e.Unlock(ctx, r); err != nil || n != 0 {
-		t.Errorf("unlock removed %d, %v", n, err)
+	if n, left, err := e.Unlock(ctx, r); err != nil || n != 0 || left != 1 {
+		t.Errorf("unlock removed %d, left %d, %v", n, left, err)
 	}
 	if _, err := e.Backup(ctx, r, BackupRequest{Stdin: sh("echo beside"), Filename: "dump", Host: "h"}); err != nil {
 		t.Errorf("backups may overlap: %v", err)

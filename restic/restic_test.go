@@ -242,7 +242,7 @@ func TestLifeOfARepository(t *testing.T) {
 	if err != nil || pruned.Remaining == "" || pruned.Deleted != dry.Deleted || strings.HasPrefix(pruned.Deleted, "0 blobs") {
 		t.Errorf("prune %+v after %+v, %v", pruned, dry, err)
 	}
-	if n, err := e.Unlock(ctx, r); err != nil || n != 0 {
+	if n, left, err := e.Unlock(ctx, r); err != nil || n != 0 || left != 0 {
 		t.Errorf("unlock %d, %v", n, err)
 	}
 	again, err := e.Backup(ctx, r, BackupRequest{Paths: []string{tree}, Host: "STP-HD", Parent: first.SnapshotID})
@@ -258,6 +258,40 @@ func read(t *testing.T, file string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Several snapshots in one copy, as the parts of a run are: each is told by what
+// is in it, from the first repository and from a copy.
+func TestCopyOfSeveral(t *testing.T) {
+	e, ctx := testEngine(t), t.Context()
+	a := newRepo(t, e, "a")
+	want := map[string]string{} // id to content
+	var ids []string
+	for i := range 4 {
+		text := fmt.Sprintf("part %d", i)
+		s, err := e.Backup(ctx, a, BackupRequest{Stdin: sh("echo '" + text + "'"), Filename: "d", Host: "h", Tags: []string{"saoluu"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, want[s.SnapshotID] = append(ids, s.SnapshotID), text+"\n"
+	}
+	from := a
+	for _, name := range []string{"b", "c"} {
+		to := newRepo(t, e, name)
+		made, err := e.Copy(ctx, from, to, CopyRequest{IDs: ids})
+		if err != nil || len(made) != len(ids) {
+			t.Fatalf("copy to %s: %v, %v", name, made, err)
+		}
+		next, nextWant := []string(nil), map[string]string{}
+		for _, id := range ids {
+			var got strings.Builder
+			if _, err := e.Dump(ctx, to, made[id], "/d", &got, DumpOptions{}); err != nil || got.String() != want[id] {
+				t.Errorf("%s: the copy of %q holds %q, %v", name, want[id], got.String(), err)
+			}
+			next, nextWant[made[id]] = append(next, made[id]), want[id]
+		}
+		from, ids, want = to, next, nextWant
+	}
 }
 
 func TestCopy(t *testing.T) {

@@ -8,26 +8,26 @@ import (
 // Unlock removes stale locks, alone: those of processes of this host that are
 // gone, and those that nobody has refreshed for half an hour (restic manual,
 // "Troubleshooting"). It never removes a lock that may be in use, and returns
-// how many it removed.
-func (e *Engine) Unlock(ctx context.Context, r Repo) (removed int, err error) {
+// how many it removed and how many are left.
+func (e *Engine) Unlock(ctx context.Context, r Repo) (removed, left int, err error) {
 	op := fmt.Sprintf("remove stale locks of %q", r.Name)
 	if err := r.usable(op); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	h, err := r.Gate.enter(ctx, op, exclusive)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer h.release()
 	before, err := e.locks(ctx, r, op, h)
 	if err != nil || before == 0 {
-		return 0, err
+		return 0, 0, err
 	}
 	if _, err := e.text(ctx, r, call{op: op, args: []string{"unlock"}, writes: true, files: h}, func(string) {}); err != nil {
-		return 0, err
+		return 0, before, err
 	}
-	after, err := e.locks(ctx, r, op, h)
-	return max(0, before-after), err
+	left, err = e.locks(ctx, r, op, h)
+	return max(0, before-left), left, err
 }
 
 // locks counts the locks in the repository.

@@ -28,8 +28,13 @@ func first(ctx context.Context, b *bench) error {
 		return err
 	}
 	var stored [2]int64 // what the last round of each left
+	var share []float64 // all of a run to its restic alone
 	pairs, err := b.inTurn(func(int) (cost, error) {
 		repo, err := seed.fresh(filepath.Join(b.dir, "ours"))
+		if err != nil {
+			return cost{}, err
+		}
+		repo, log, err := repo.metered(b.dir)
 		if err != nil {
 			return cost{}, err
 		}
@@ -37,7 +42,13 @@ func first(ctx context.Context, b *bench) error {
 		if err != nil {
 			return cost{}, err
 		}
-		return settled(repo, &stored[0], func() (cost, error) { return spend(ctx, s.command("backup", "--all")) })
+		c, err := settled(repo, &stored[0], func() (cost, error) { return spend(ctx, s.command("backup", "--all")) })
+		if err != nil {
+			return c, err
+		}
+		restic, err := lastCall(log)
+		share = append(share, float64(c.cpu)/float64(restic))
+		return c, err
 	}, func(int) (cost, error) {
 		repo, err := seed.fresh(filepath.Join(b.dir, "bare"))
 		if err != nil {
@@ -53,6 +64,7 @@ func first(ctx context.Context, b *bench) error {
 	}
 	what := fmt.Sprintf("%d MiB, ours to restic's", bytes>>20)
 	b.add(what+": processor", "x", atMost(1.01), each(pairs, cpuRatio)...)
+	b.add("processor of a run, to that of the restic it called", "x", atMost(1.01), share...)
 	b.add(what+": wall", "x", atMost(1.02), each(pairs, wallRatio)...)
 	b.add("restic alone: processor", "s", nil, each(pairs, func(p pair) float64 { return p.bare.cpu.Seconds() })...)
 	b.add("restic alone: wall", "s", nil, each(pairs, func(p pair) float64 { return p.bare.wall.Seconds() })...)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"saoluu/internal/command"
 )
@@ -120,6 +121,34 @@ func (r repository) logged(dir string) (repository, string, error) {
 	text := fmt.Sprintf("#!/bin/sh\nprintf '%%s\\n' \"$*\" >>'%s'\nexec '%s' \"$@\"\n", log, r.program)
 	r.program = script
 	return r, log, os.WriteFile(script, []byte(text), 0o700)
+}
+
+// metered makes the repository be used through a script that writes the
+// processor time of each call of restic to the returned file.
+func (r repository) metered(dir string) (repository, string, error) {
+	log, script := filepath.Join(dir, "times"), filepath.Join(dir, "restic-metered")
+	text := fmt.Sprintf("#!/bin/sh\n'%s' \"$@\"\ncode=$?\ntimes >>'%s'\nexit $code\n", r.program, log)
+	r.program = script
+	return r, log, os.WriteFile(script, []byte(text), 0o700)
+}
+
+// lastCall reads the processor time of the last call from such a file: the
+// second of the two lines that times (POSIX shell) prints is of its children.
+func lastCall(log string) (time.Duration, error) {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return 0, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	var sum time.Duration
+	for field := range strings.FieldsSeq(lines[len(lines)-1]) {
+		d, err := time.ParseDuration(field)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
 }
 
 // verbs counts the verbs of the calls in a log.

@@ -10,7 +10,7 @@ import (
 
 // Bundle gathers what an inspector needs to verify one ledger entry himself.
 func (r *Runner) Bundle(ctx context.Context, seq int64) (evidence.Bundle, error) {
-	signer, err := evidence.LoadSigner(LedgerKeyPath(r.Config))
+	signer, err := r.signer(ctx)
 	if err != nil {
 		return evidence.Bundle{}, err
 	}

@@ -22,7 +22,8 @@ type Examined struct {
 // nothing: targets are opened with their keys, sources located, the programs of
 // restore tests looked for.
 func (r *Runner) Examine(ctx context.Context) []Examined {
-	var all []Examined
+	_, err := r.signer(ctx)
+	all := []Examined{{"key of the ledger", err}}
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
 		all = append(all, Examined{fmt.Sprintf("target %q", name), r.examineTarget(ctx, name)})
 	}
@@ -50,8 +51,7 @@ func (r *Runner) examineTarget(ctx context.Context, name string) error {
 	if err := p.target.Ready(ctx); err != nil {
 		return err
 	}
-	_, err = r.repositoryID(ctx, p)
-	return err
+	return r.sameRepository(ctx, p)
 }
 
 // throwawayServer looks for the server programs a restore test of PostgreSQL

@@ -52,11 +52,19 @@ func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.Check
 	if err := r.clearLock(ctx, to, "upkeep found a stale lock"); err != nil {
 		return err
 	}
+	if err := r.sameRepository(ctx, to); err != nil {
+		return err
+	}
 	paid := r.payDebts(ctx, to)
-	if err := r.compare(ctx, to, check); err != nil {
+	older, err := r.compare(ctx, to, check)
+	if err != nil {
 		return errors.Join(paid, err)
 	}
 	read := r.reread(ctx, to, check)
+	if older != nil {
+		check.State = catalog.RunFailed
+		return errors.Join(older, paid, missing(check), read)
+	}
 	return errors.Join(paid, missing(check), read, r.Anchor(ctx, to.name))
 }
 
@@ -87,38 +95,6 @@ func (r *Runner) payDebts(ctx context.Context, to place) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// compare looks for every snapshot the catalog knows on the target. What should
-// exist decides, not what is found there.
-func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFinished) error {
-	known, err := r.Catalog.SnapshotsOf(ctx, to.name)
-	if err != nil {
-		return err
-	}
-	listed, err := r.Engine.Snapshots(ctx, to.target.Repo(), restic.Filter{})
-	if err != nil {
-		return err
-	}
-	held := map[string]bool{}
-	for _, s := range listed {
-		held[s.ID] = true
-	}
-	for _, k := range known {
-		if !held[k.Snapshot] {
-			check.Missing = append(check.Missing, k.Snapshot)
-		}
-	}
-	return nil
-}
-
-func missing(check *catalog.CheckFinished) error {
-	if len(check.Missing) == 0 {
-		return nil
-	}
-	return fault.New(fault.Verification, fmt.Sprintf("target %q", check.Target),
-		fmt.Errorf("%d snapshots that were made are not there", len(check.Missing)),
-		"find out who deleted them; the runs they belong to are no longer good")
 }
 
 // reread reads the group of packs whose turn it is. The turn follows from the

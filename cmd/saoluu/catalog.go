@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,8 +39,8 @@ type catalogRow struct {
 	Target     string     `json:"target"`
 	Snapshot   string     `json:"snapshot"`
 	Separation *int       `json:"separation"` // null: not measured
-	Level      string     `json:"level"`      // highest level a passed test reached on this run; empty: untested
-	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum, or nothing was saved
+	Level      string     `json:"level"`      // highest level that tests of this copy passed, "failed" when its newest one did; empty: untested
+	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum, or there is no good copy
 }
 
 func catalogList(a *app) *cobra.Command {
@@ -76,66 +74,6 @@ func catalogList(a *app) *cobra.Command {
 		return nil
 	}
 	return c
-}
-
-func listRows(ctx context.Context, cfg *config.Config, cat *catalog.Catalog, job, class string, limit int) ([]catalogRow, error) {
-	levels := map[string]string{}
-	for t, err := range cat.Tests(ctx, catalog.TestQuery{Job: job}) {
-		if err != nil {
-			return nil, err
-		}
-		if t.Verdict == catalog.VerdictPassed {
-			levels[t.Run] = t.Level
-		}
-	}
-	perJob := map[string]int{}
-	var rows []catalogRow
-	for run, err := range cat.Runs(ctx, catalog.RunQuery{Job: job, Newest: true}) {
-		if err != nil {
-			return nil, err
-		}
-		if (class != "" && run.Class != class) || (limit > 0 && perJob[run.Job] >= limit) {
-			continue
-		}
-		perJob[run.Job]++
-		rows = append(rows, rowsOf(cfg, run, levels[run.Run])...)
-	}
-	slices.SortStableFunc(rows, func(a, b catalogRow) int { return strings.Compare(a.Class, b.Class) })
-	return rows, nil
-}
-
-// rowsOf returns a row per copy, or one without a target for a run that has none.
-func rowsOf(cfg *config.Config, run catalog.Run, level string) []catalogRow {
-	row := catalogRow{Job: run.Job, Class: run.Class, Category: run.Category, Run: run.Run, TakenAt: run.ConsistentAt, State: run.State, Level: level}
-	if row.TakenAt.IsZero() {
-		row.TakenAt = run.StartedAt
-	}
-	if !run.Invalidated.IsZero() {
-		row.State = "invalidated"
-	}
-	if class, ok := cfg.Classes[run.Class]; ok && !class.KeepMin.IsZero() && len(run.Copies) > 0 {
-		until := class.KeepMin.AddTo(row.TakenAt, cfg.Site.Location).UTC()
-		row.KeepUntil = &until
-	}
-	if len(run.Copies) == 0 {
-		return []catalogRow{row}
-	}
-	var rows []catalogRow
-	for _, c := range run.Copies {
-		one := row
-		one.Target = c.Target
-		if len(run.Parts) > 0 {
-			one.Snapshot = c.Snapshots[run.Parts[0].Name]
-		}
-		if c.State != catalog.RunComplete {
-			one.State = c.State
-		}
-		if c.Separation != nil && !c.Separation.Unknown {
-			one.Separation = &c.Separation.Level
-		}
-		rows = append(rows, one)
-	}
-	return rows
 }
 
 func printRows(rows []catalogRow, loc *time.Location) {

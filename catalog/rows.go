@@ -113,6 +113,7 @@ type RunQuery struct {
 // TestQuery selects finished restore tests.
 type TestQuery struct {
 	Job, Run, Source string
+	Verdict          string
 	From, To         time.Time // of FinishedAt; To exclusive
 	AsOf             time.Time
 	Newest           bool

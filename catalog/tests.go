@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +25,9 @@ func (c *Catalog) Tests(ctx context.Context, q TestQuery) iter.Seq2[Test, error]
 	}
 	if q.Source != "" {
 		add(`t.source=(SELECT id FROM names WHERE name=?)`, q.Source)
+	}
+	if q.Verdict != "" {
+		add(`t.verdict=?`, slices.Index(verdicts(), q.Verdict))
 	}
 	if !q.From.IsZero() {
 		add(`t.finished>=?`, ceil(q.From))

@@ -27,6 +27,7 @@ type evaluation struct {
 	targets  map[string]*targetFacts
 	enrolled map[string]time.Time // target to first enrolment; read on demand
 	controls map[string]catalog.Control
+	failures failures
 	ledger   Ledger
 }
 
@@ -117,6 +118,9 @@ func begin(ctx context.Context, view View, period calendar.ReportPeriod, asOf ti
 	e.controls, err = view.Controls(ctx, e.now)
 	if err != nil {
 		return nil, fmt.Errorf("read the negative controls: %w", err)
+	}
+	if e.failures, err = readFailures(ctx, view, e.bound, e.asOf, e.loc); err != nil {
+		return nil, err
 	}
 	return e, e.readLedger(ctx)
 }

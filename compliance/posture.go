@@ -66,6 +66,7 @@ type PostureView interface {
 	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
+	testReader
 	planner
 }
 
@@ -116,7 +117,10 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if err != nil {
 		return Status{}, fmt.Errorf("read how far slots are planned: %w", err)
 	}
-	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}}
+	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}, bad: map[string]catalog.Test{}}
+	if err := p.failures(ctx, view); err != nil {
+		return Status{}, err
+	}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
@@ -130,7 +134,8 @@ type posture struct {
 	inv      catalog.InventoryAt
 	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
-	lights   map[string]State // of the targets
+	lights   map[string]State        // of the targets
+	bad      map[string]catalog.Test // by job: the failed test of its newest backup that no pass has answered
 }
 
 // reasons collects why a light is not green.
@@ -304,8 +309,15 @@ func pastTense(state string) string {
 // good, and a passed test is worth nothing when the same checks missed a copy
 // damaged on purpose.
 func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
+	bad, unanswered := p.bad[a.Job]
+	if unanswered && j.LastVerdict != catalog.VerdictFailed {
+		r.add(Failing, "the newest backup tested failed its test of %s, and none as new has passed since", p.day(bad.FinishedAt))
+	}
 	switch j.LastVerdict {
 	case catalog.VerdictPassed:
+		if !unanswered && spoilt(j) && j.LastPassedRun < j.LastRun {
+			r.add(Failing, "the newest backup was found bad, and only an older one has passed its test")
+		}
 		if c, ok := p.controls[a.Source]; ok && !c.Caught {
 			r.add(NoIdea, "its restore tests prove nothing: they missed a copy damaged on purpose")
 		}
@@ -322,6 +334,12 @@ func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
 	if p.now.Sub(j.NextTestDue) > overdueGrace {
 		r.add(Warning, "a restore test has been due since %s", p.day(j.NextTestDue))
 	}
+}
+
+// spoilt reports whether the newest run ended well and no longer counts: a test
+// or a re-read has proved it bad since.
+func spoilt(j catalog.JobState) bool {
+	return j.LastState == catalog.RunComplete && j.LastGoodRun < j.LastRun
 }
 
 // due judges the slots: what is late, and whether anything is planned at all.

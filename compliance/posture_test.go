@@ -2,6 +2,7 @@ package compliance
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,11 @@ type kept struct {
 	targets  []catalog.TargetState
 	controls map[string]catalog.Control
 	planned  time.Time
+	tests    scenario // its restore tests alone
+}
+
+func (k kept) Tests(ctx context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error] {
+	return k.tests.Tests(ctx, q)
 }
 
 func (k kept) PlannedUntil(context.Context) (time.Time, error) { return k.planned, nil }
@@ -129,6 +135,39 @@ func TestPosture(t *testing.T) {
 				t.Errorf("%s (%s), want %s (%s)", s.Overall, why, tt.want, tt.why)
 			}
 		})
+	}
+}
+
+// A test tells one restore test of a posture's job.
+func tested(t testing.TB, run, on, verdict string) catalog.Test {
+	t.Helper()
+	return catalog.Test{TestFinished: catalog.TestFinished{Test: "t" + on, Job: testJob, Source: "files", Run: run, Target: testTarget, FinishedAt: at(t, on), Verdict: verdict,
+		Level: catalog.LevelAsserted, Full: true, Control: "c", Assertions: []catalog.Assertion{{Name: "x", OK: verdict == catalog.VerdictPassed}}}}
+}
+
+// A pass of an older backup does not answer for the newest one.
+func TestPassOfAnOlderBackup(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		last string // run of the newest test, which passed
+		want State
+	}{{"an older one", "20260518-010000-aa", Failing}, {"the same on another target", "20260519-010000-bb", Good}, {"a newer one", "20260520-010000-cc", Good}} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := healthy(t)
+			k.tests.tests = []catalog.Test{tested(t, "20260519-010000-bb", "2026-05-19 03:00", catalog.VerdictFailed), tested(t, tt.last, "2026-05-20 03:00", catalog.VerdictPassed)}
+			s, err := Posture(t.Context(), k, at(t, now))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Jobs[0].State != tt.want {
+				t.Errorf("%s: %s", s.Jobs[0].State, s.Jobs[0].Why)
+			}
+		})
+	}
+	k := healthy(t)
+	k.jobs[0].LastRun, k.jobs[0].LastGoodRun, k.jobs[0].LastPassedRun = "20260520-010000-cc", "20260519-010000-bb", "20260519-010000-bb"
+	if s, err := Posture(t.Context(), k, at(t, now)); err != nil || s.Jobs[0].State != Failing {
+		t.Errorf("the newest run was invalidated: %s, %v", s.Jobs[0].State, err)
 	}
 }
 

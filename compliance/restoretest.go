@@ -83,8 +83,10 @@ func (c *restoreTest) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 		c.quality(e, a, passed, tests, &j)
 		err = c.freshSet(ctx, e, a, tests, &j)
 	}
-	c.lastFailed(e, a, tests, &j)
-	return j, err
+	if err != nil {
+		return judgement{}, err
+	}
+	return j, c.lastFailed(ctx, e, a, tests, &j)
 }
 
 // never judges an asset without any test that counts.
@@ -230,21 +232,25 @@ func (c *restoreTest) freshSet(ctx context.Context, e *evaluation, a *asset, tes
 
 // lastFailed judges a newest test that did not pass, and keeps naming a failure
 // of the period that was made good later.
-func (c *restoreTest) lastFailed(e *evaluation, a *asset, tests testFacts, j *judgement) {
+func (c *restoreTest) lastFailed(ctx context.Context, e *evaluation, a *asset, tests testFacts, j *judgement) error {
 	if len(tests.all) == 0 {
-		return
+		return nil
+	}
+	bad, unanswered, err := e.failures.unanswered(ctx, e.view, a.Job, e.bound, e.asOf, func(t catalog.Test) bool { return proves(t, c.minAssertions) })
+	if err != nil {
+		return err
 	}
 	last := tests.all[0]
 	switch {
+	case last.Verdict != catalog.VerdictFailed && unanswered:
+		j.posture = worse(j.posture, c.failed(a, e.age(bad.FinishedAt)))
+		j.why = sentences(fmt.Sprintf("bản mới nhất đã kiểm tra không đạt ngày %s: %s; từ đó chưa bản nào mới bằng đạt", vnDate(bad.FinishedAt, e.loc), brokenAssertion(bad)), j.why)
+		j.evidence = append(j.evidence, testEvidence(bad)...)
+		j.remedy = retest
 	case last.Verdict == catalog.VerdictFailed:
-		days := e.age(e.failedSince(tests))
-		outcome := graded(days, c.graceDays, c.graceDays, Warn)
-		if slices.Contains(c.noGrace, importanceWord(a.Importance)) {
-			outcome = Fail
-		}
-		j.posture = worse(j.posture, outcome)
+		j.posture = worse(j.posture, c.failed(a, e.age(e.failedSince(tests))))
 		j.why = sentences(fmt.Sprintf("lần kiểm tra ngày %s không đạt: %s", vnDate(last.FinishedAt, e.loc), brokenAssertion(last)), j.why)
-		j.remedy = "Tìm nguyên nhân, sao lưu lại và kiểm tra phục hồi lại: saoluu test TÊN-MỤC."
+		j.remedy = retest
 	case !proves(last, c.minAssertions) && j.posture == Pass:
 		j.posture = Warn
 		j.why = sentences(j.why, unproved(last, e.loc))
@@ -256,6 +262,17 @@ func (c *restoreTest) lastFailed(e *evaluation, a *asset, tests testFacts, j *ju
 			}
 		}
 	}
+	return nil
+}
+
+const retest = "Tìm nguyên nhân, sao lưu lại và kiểm tra phục hồi lại: saoluu test TÊN-MỤC."
+
+// failed is the outcome of a test that failed so many days ago and was not made good.
+func (c *restoreTest) failed(a *asset, days int) Outcome {
+	if slices.Contains(c.noGrace, importanceWord(a.Importance)) {
+		return Fail
+	}
+	return graded(days, c.graceDays, c.graceDays, Warn)
 }
 
 // failedSince is when the failures began that no pass has ended.

@@ -294,6 +294,10 @@ func TestRestoreTests(t *testing.T) {
 			s.tested(t, 20)
 			fails(s.tested(t, 0))
 		}, Fail},
+		{"failed, then an older backup passed", 200, func(s *scenario) {
+			fails(s.tested(t, 9))
+			s.tested(t, 8).ConsistentAt = s.runs[100].ConsistentAt
+		}, Fail},
 		{"failed, then passed", 200, func(s *scenario) {
 			fails(s.tested(t, 9))
 			s.tested(t, 8)

@@ -127,7 +127,7 @@ func (s *scenario) Tests(_ context.Context, q catalog.TestQuery) iter.Seq2[catal
 	for _, t := range s.tests {
 		at := t.FinishedAt
 		outside := (!q.From.IsZero() && at.Before(q.From)) || (!q.To.IsZero() && !at.Before(q.To))
-		if t.Job == q.Job && !outside && !at.After(q.AsOf) {
+		if (q.Job == "" || t.Job == q.Job) && (q.Verdict == "" || t.Verdict == q.Verdict) && !outside && !at.After(q.AsOf) {
 			chosen = append(chosen, t)
 		}
 	}

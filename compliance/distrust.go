@@ -1,0 +1,87 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/internal/calendar"
+)
+
+// testReader reads single restore tests.
+type testReader interface {
+	Tests(ctx context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error]
+}
+
+// failures are the restore tests that failed within the last 13 months, by job
+// and oldest first. A passed test does not do away with all of them: another
+// backup than the one that failed may have been tested.
+type failures map[string][]catalog.Test
+
+// readFailures reads the failed tests up to an instant, as known at asOf.
+func readFailures(ctx context.Context, view testReader, to, asOf time.Time, loc *time.Location) (failures, error) {
+	found := failures{}
+	q := catalog.TestQuery{Verdict: catalog.VerdictFailed, From: calendar.AddMonths(to, -testMonths, loc), To: to.Add(time.Second), AsOf: asOf}
+	for t, err := range view.Tests(ctx, q) {
+		if err != nil {
+			return nil, fmt.Errorf("read the failed restore tests: %w", err)
+		}
+		found[t.Job] = append(found[t.Job], t)
+	}
+	return found, nil
+}
+
+// unanswered returns the failed test of the newest backup of a job, unless that
+// backup or a newer one has passed since: a pass of an older backup says nothing
+// about the newest. counts says which passes count.
+func (f failures) unanswered(ctx context.Context, view testReader, job string, to, asOf time.Time, counts func(catalog.Test) bool) (catalog.Test, bool, error) {
+	var failed catalog.Test
+	for _, t := range f[job] {
+		if failed.Test == "" || !testedBefore(t, failed) {
+			failed = t
+		}
+	}
+	if failed.Test == "" {
+		return failed, false, nil
+	}
+	q := catalog.TestQuery{Job: job, Verdict: catalog.VerdictPassed, From: failed.FinishedAt, To: to.Add(time.Second), AsOf: asOf, Newest: true}
+	for t, err := range view.Tests(ctx, q) {
+		if err != nil {
+			return failed, false, fmt.Errorf("read the passed restore tests of %q: %w", job, err)
+		}
+		if counts(t) && !testedBefore(t, failed) {
+			return failed, false, nil
+		}
+	}
+	return failed, true, nil
+}
+
+// testedBefore reports whether a tested an older backup than b. Ids of runs sort
+// by the time they began.
+func testedBefore(a, b catalog.Test) bool {
+	if !a.ConsistentAt.IsZero() && !b.ConsistentAt.IsZero() && !a.ConsistentAt.Equal(b.ConsistentAt) {
+		return a.ConsistentAt.Before(b.ConsistentAt)
+	}
+	return a.Run < b.Run
+}
+
+// failures finds the jobs whose newest backup failed its restore test.
+func (p *posture) failures(ctx context.Context, view testReader) error {
+	to := p.now.Add(clockTolerant)
+	failed, err := readFailures(ctx, view, to, to, p.loc)
+	if err != nil {
+		return err
+	}
+	for job := range failed {
+		t, bad, err := failed.unanswered(ctx, view, job, to, to, func(catalog.Test) bool { return true })
+		if err != nil {
+			return err
+		}
+		if bad {
+			p.bad[job] = t
+		}
+	}
+	return nil
+}

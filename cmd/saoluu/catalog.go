@@ -191,7 +191,7 @@ func (a *app) verifyCatalog(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cat.Close()) }()
-	v, err := cat.Verify(ctx, func(p catalog.Problem) { fmt.Fprintf(os.Stderr, "saoluu: %s: %s\n", p.Where, p.What) })
+	v, err := cat.Verify(ctx, func(p catalog.Problem) { fmt.Fprintf(os.Stderr, "saoluu: %s: %s\n", safe(p.Where), clip(safe(p.What))) })
 	if err != nil {
 		return err
 	}

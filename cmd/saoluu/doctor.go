@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,16 +32,16 @@ type examination struct{ results []error }
 func (e *examination) say(what string, err error) bool {
 	e.results = append(e.results, err)
 	if err == nil {
-		fmt.Printf("%s  %s\n", paint(os.Stdout, green, "good"), what)
+		fmt.Printf("%s  %s\n", paint(os.Stdout, green, "good"), safe(what))
 		return true
 	}
 	word, colour := "BAD ", red
 	if fault.KindOf(err) == fault.Unknown {
 		word, colour = "?   ", yellow
 	}
-	fmt.Printf("%s  %s: %v\n", paint(os.Stdout, colour, word), what, err)
+	fmt.Printf("%s  %s: %s\n", paint(os.Stdout, colour, word), safe(what), strings.Join(errorLines(err), "; "))
 	if hint := fault.HintOf(err); hint != "" {
-		fmt.Printf("      %s\n", hint)
+		fmt.Printf("      %s\n", clip(safe(hint)))
 	}
 	return false
 }

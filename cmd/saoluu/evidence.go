@@ -102,7 +102,7 @@ func evidenceExport(a *app) *cobra.Command {
 		if err := jobs.WriteBundle(path, bundle); err != nil {
 			return err
 		}
-		fmt.Printf("%s: evidence of ledger entry %d\n", path, seq)
+		fmt.Printf("%s: evidence of ledger entry %d\n", safe(path), seq)
 		return nil
 	}
 	return c
@@ -113,6 +113,6 @@ func verifyBundle(file string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("good: entry %d (%s) of %s, at %s\nsigned by %s\n", r.Entry.Seq, r.Entry.Kind, r.Checkpoint.Origin, r.Entry.At.Format("2006-01-02T15:04:05Z"), r.Signer)
+	fmt.Printf("good: entry %d (%s) of %s, at %s\nsigned by %s\n", r.Entry.Seq, safe(r.Entry.Kind), safe(r.Checkpoint.Origin), r.Entry.At.Format("2006-01-02T15:04:05Z"), safe(r.Signer))
 	return nil
 }

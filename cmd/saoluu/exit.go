@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"saoluu/config"
 	"saoluu/internal/fault"
 )
 
-// Exit codes (docs/reference/exit-codes.md is generated from this table).
+// Exit codes (docs/reference/commands/exit-codes.md is generated from this table).
 const (
 	exitDone         = 0
 	exitFailed       = 1
@@ -88,19 +87,19 @@ func printError(w io.Writer, err error) {
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		for _, p := range problems {
-			printLines(w, fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text), p.Hint)
+			printLines(w, []string{clip(safe(fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text)))}, p.Hint)
 		}
 		return
 	}
-	printLines(w, err.Error(), fault.HintOf(err))
+	printLines(w, errorLines(err), fault.HintOf(err))
 }
 
 // printLines writes the lines of one error and its hint.
-func printLines(w io.Writer, text, hint string) {
-	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+func printLines(w io.Writer, lines []string, hint string) {
+	for _, line := range lines {
 		fmt.Fprintf(w, "saoluu: error: %s\n", line)
 	}
 	if hint != "" {
-		fmt.Fprintf(w, "saoluu: hint: %s\n", hint)
+		fmt.Fprintf(w, "saoluu: hint: %s\n", clip(safe(hint)))
 	}
 }

@@ -46,7 +46,7 @@ func lintPacks(cmd *cobra.Command, files []string) error {
 		if err != nil {
 			printError(os.Stderr, err)
 		} else {
-			fmt.Printf("%s: good\n", file)
+			fmt.Printf("%s: good\n", safe(file))
 		}
 		results = append(results, err)
 	}

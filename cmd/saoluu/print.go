@@ -5,6 +5,7 @@ package main
 //   - results go to standard output; everything else to standard error, prefixed
 //     with "saoluu: ";
 //   - no capital first letter, no final period, never a secret;
+//   - what came from data goes through "safe", table cells by themselves;
 //   - colour and moving progress only on a terminal, never when NO_COLOR is set;
 //   - --json gives one JSON object per line, or one document, and nothing else.
 
@@ -69,6 +70,9 @@ type table struct {
 }
 
 func (t *table) row(cells ...string) {
+	for i, cell := range cells {
+		cells[i] = safe(cell)
+	}
 	t.rows = append(t.rows, cells)
 	t.colours = append(t.colours, make([]string, len(cells)))
 }
@@ -152,7 +156,7 @@ func (m *meter) show(p jobs.Progress) {
 func (m *meter) draw() {
 	var texts []string
 	for _, p := range m.steps {
-		texts = append(texts, progressText(p))
+		texts = append(texts, safe(progressText(p)))
 	}
 	slices.Sort(texts)
 	if m.live {

@@ -49,7 +49,7 @@ func reportCommand(a *app) *cobra.Command {
 		if err != nil {
 			return fault.New(fault.Failed, "write the report", err, "choose a folder that exists and can be written")
 		}
-		fmt.Fprintf(os.Stderr, "saoluu: report written to %s\n", path)
+		fmt.Fprintf(os.Stderr, "saoluu: report written to %s\n", safe(path))
 		return nil
 	}
 	return c

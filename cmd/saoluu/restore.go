@@ -72,9 +72,9 @@ func restoreCommand(a *app) *cobra.Command {
 // printPlan says what will happen, for a person.
 func printPlan(s *site, p jobs.RestorePlan) {
 	fmt.Fprintf(os.Stderr, "saoluu: restore %q as of %s (run %s) from target %q to %s %s\n",
-		p.Job.Name, when(p.ConsistentAt, s.Config.Site.Location), p.Run, p.Target, p.Kind, shownDestination(p))
+		p.Job.Name, when(p.ConsistentAt, s.Config.Site.Location), p.Run, p.Target, p.Kind, safe(shownDestination(p)))
 	for _, part := range p.Parts {
-		fmt.Fprintf(os.Stderr, "saoluu:   %s: %s, snapshot %.12s\n", part.Name, size(part.Bytes), part.Snapshot)
+		fmt.Fprintf(os.Stderr, "saoluu:   %s: %s, snapshot %.12s\n", safe(part.Name), size(part.Bytes), part.Snapshot)
 	}
 	if p.Overwrite {
 		fmt.Fprintln(os.Stderr, "saoluu:   what is there will be written over")

@@ -105,6 +105,6 @@ func printTest(w io.Writer, s *site, done jobs.TestDone, asJSON bool) {
 		if !x.OK {
 			mark, colour = "NO", red
 		}
-		fmt.Fprintf(w, "  %s  %s: expected %s, found %s\n", paint(w, colour, mark), x.Name, x.Expected, x.Actual)
+		fmt.Fprintf(w, "  %s  %s: expected %s, found %s\n", paint(w, colour, mark), safe(x.Name), clip(safe(x.Expected)), clip(safe(x.Actual)))
 	}
 }

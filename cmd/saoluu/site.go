@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"slices"
@@ -167,9 +168,18 @@ func engineOptions(c *config.Config) restic.FindOptions {
 }
 
 // consoleLog writes log lines for people to standard error.
-func consoleLog() zerolog.Logger {
-	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}
+func consoleLog() zerolog.Logger { return consoleLogTo(os.Stderr) }
+
+func consoleLogTo(out io.Writer) zerolog.Logger {
+	w := zerolog.ConsoleWriter{Out: out, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}
 	w.FormatLevel = func(i any) string { return fmt.Sprintf("saoluu: %v:", i) }
+	text := func(i any) string {
+		if i == nil {
+			return ""
+		}
+		return clip(safe(fmt.Sprint(i)))
+	}
+	w.FormatMessage, w.FormatFieldValue, w.FormatErrFieldValue = text, text, text
 	return zerolog.New(w).Level(zerolog.WarnLevel)
 }
 

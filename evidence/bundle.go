@@ -67,7 +67,7 @@ func Export(w io.Writer, b Bundle) error {
 	}
 	files = append(files, file{proofName, b.Proof})
 	after := []file{
-		{publicName, []byte(publicLine(b.Signer.Public(), b.Signer.Name()))},
+		{publicName, []byte(b.Signer.PublicLine())},
 		{howToName, []byte(howTo(b.Signer.Name()))},
 	}
 	manifest := manifestOf(append(slices.Clone(files), after...))

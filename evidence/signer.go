@@ -134,6 +134,13 @@ func (s *Signer) VerifierKey() string { return s.verifier }
 // Public returns the bare public key.
 func (s *Signer) Public() ed25519.PublicKey { return s.key.Public().(ed25519.PublicKey) }
 
+// PublicLine returns the public key as SSH writes it, with the origin as comment
+// and a line end: what bundles carry as signer.pub.
+func (s *Signer) PublicLine() string { return publicLine(s.Public(), s.name) }
+
+// Fingerprint returns what "ssh-keygen -l" prints of the key.
+func (s *Signer) Fingerprint() string { return fingerprint(s.Public()) }
+
 // publicOf returns the bare public key of a verifier key, after the note
 // package has judged it.
 func publicOf(verifierKey string) (note.Verifier, ed25519.PublicKey, error) {

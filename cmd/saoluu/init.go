@@ -37,7 +37,7 @@ func (a *app) init(ctx context.Context) (err error) {
 		if err := jobs.CreateState(ctx, c, catalogOptions(c), version); err != nil {
 			return err
 		}
-		fmt.Printf("made state in %s\n", c.Paths.State)
+		fmt.Printf("made state in %s\n", safe(c.Paths.State))
 	}
 	s, err := a.wire(ctx, c)
 	if err != nil {
@@ -51,6 +51,10 @@ func (a *app) init(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := printKey(c); err != nil {
+		return err
+	}
+	fmt.Println("write the fingerprint down outside this machine: inspectors compare it")
 	fmt.Println("keep copies of the key files away from the data they open: without them nothing can be restored")
 	fmt.Println(`next: "saoluu backup --all", then "saoluu test --all"`)
 	return nil
@@ -61,8 +65,8 @@ func printEnrolled(e jobs.Enrolled) {
 	if e.Adopted {
 		word = "adopted"
 	}
-	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, e.Path)
+	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, safe(e.Path))
 	if e.KeyFile != "" {
-		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", e.KeyFile, e.Path, e.KeyFile)
+		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", safe(e.KeyFile), safe(e.Path), safe(e.KeyFile))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,7 +51,7 @@ func (a *app) read(ctx context.Context) (*config.Config, *catalog.Catalog, error
 		return nil, nil, err
 	}
 	cat, err := catalog.OpenReadOnly(ctx, catalogOptions(c))
-	return c, cat, err
+	return c, cat, lostState(c, err)
 }
 
 // A site is an opened site ready for work.
@@ -104,6 +105,25 @@ func ownState(c *config.Config) error {
 		fmt.Sprintf("run as that user: setpriv --reuid=%s --regid=%s --init-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search saoluu …", name, name))
 }
 
+// lostState names a second remedy for a catalog that is missing where its keys or
+// repositories are not: beginning anew would forget what they hold.
+func lostState(c *config.Config, err error) error {
+	if fault.KindOf(err) != fault.MissingState {
+		return err
+	}
+	traces := []string{jobs.LedgerKeyPath(c)}
+	for _, t := range c.Targets {
+		traces = append(traces, filepath.Join(t.Path, "config")) // every restic repository has one
+	}
+	for _, path := range traces {
+		if _, looked := os.Stat(path); looked == nil {
+			return fault.New(fault.MissingState, "", err, fault.HintOf(err)+
+				`; if it is lost for good, run "saoluu catalog rebuild --from-repositories", then backup and test: the facts of old runs are lost`)
+		}
+	}
+	return err
+}
+
 // wire puts the parts together and does nothing else.
 func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	if err := ownState(c); err != nil {
@@ -111,7 +131,7 @@ func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	}
 	cat, err := catalog.Open(ctx, catalogOptions(c))
 	if err != nil {
-		return nil, err
+		return nil, lostState(c, err)
 	}
 	engine, err := findEngine(ctx, c)
 	if err != nil {

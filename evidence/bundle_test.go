@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,30 @@ func TestBundle(t *testing.T) {
 	b.Artifacts = nil
 	if _, err := verify(t, export(t, b)); err != nil {
 		t.Errorf("without artifacts: %v", err)
+	}
+}
+
+// What is no file is neither waited for nor read without end.
+func TestBundleIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, dir, "/dev/zero"} {
+		if _, err := evidence.VerifyBundle(path); fault.KindOf(err) != fault.Unknown || fault.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q", path, err, fault.HintOf(err))
+		}
+	}
+	file, link := filepath.Join(dir, "bundle.zip"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, export(t, newBundle(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := evidence.VerifyBundle(link); err != nil {
+		t.Errorf("a link to a bundle: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -31,7 +32,10 @@ func VerifyBundle(path string) (Report, error) {
 	op := fmt.Sprintf("verify bundle %q", path)
 	data, err := readBundle(path)
 	var tooLong *tooLongError
+	var notFile *notFileError
 	switch {
+	case errors.As(err, &notFile):
+		return Report{}, fault.New(fault.Unknown, op, err, "name the file of the bundle; save it first if it comes from a pipe")
 	case errors.As(err, &tooLong):
 		return Report{}, fault.New(fault.Verification, op, err, "")
 	case errors.Is(err, fs.ErrNotExist):
@@ -46,6 +50,10 @@ func VerifyBundle(path string) (Report, error) {
 	return r, nil
 }
 
+type notFileError struct{}
+
+func (*notFileError) Error() string { return "it is not a regular file" }
+
 type tooLongError struct{}
 
 func (*tooLongError) Error() string {
@@ -53,11 +61,19 @@ func (*tooLongError) Error() string {
 }
 
 func readBundle(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Opening a pipe waits for somebody to write into it, unless told not to.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &notFileError{}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxBundleBytes+1))
 	if err == nil && len(data) > maxBundleBytes {
 		err = &tooLongError{}

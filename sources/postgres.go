@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
@@ -110,6 +111,8 @@ func (p *Postgres) Prepare(ctx context.Context, scratch string) (_ Payload, err 
 }
 
 // Locations returns the folders of the server's data when it runs on this host.
+// The error is fault.Unknown when the user may not know them: a backup needs no
+// such right.
 func (p *Postgres) Locations(ctx context.Context) ([]string, error) {
 	host := p.host()
 	if !filepath.IsAbs(host) && !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, host) {
@@ -126,6 +129,11 @@ func (p *Postgres) Locations(ctx context.Context) ([]string, error) {
 		return nil, p.fault("find the data of the server", err)
 	}
 	places, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && pe.Code == "42501" {
+		return nil, fault.New(fault.Unknown, p.op("find the data of the server"), errors.New(pe.Message),
+			fmt.Sprintf("grant pg_read_all_settings to %s so that the distance of the copies can be measured", quoteName(p.User)))
+	}
 	if err != nil {
 		return nil, p.fault("find the data of the server", err)
 	}

@@ -245,8 +245,13 @@ func TestPostgresPasswordsOfRoles(t *testing.T) {
 	if err != nil || len(where) != 1 || where[0] != s.Data {
 		t.Errorf("locations = %q, %v, want %q", where, err, s.Data)
 	}
-	if _, err := pgSource(s).Locations(t.Context()); fault.KindOf(err) != fault.Denied {
-		t.Errorf("locations as one who may not know: %v", err)
+	user := pgSource(s)
+	if _, err := user.Locations(t.Context()); fault.KindOf(err) != fault.Unknown || !strings.Contains(fault.HintOf(err), "pg_read_all_settings") {
+		t.Errorf("locations as one who may not know: %v, hint %q", err, fault.HintOf(err))
+	}
+	s.Exec(t, pgName, `GRANT pg_read_all_settings TO "`+user.User+`"`)
+	if where, err := user.Locations(t.Context()); err != nil || len(where) != 1 || where[0] != s.Data {
+		t.Errorf("locations with the right of the hint = %q, %v", where, err)
 	}
 }
 

@@ -32,7 +32,7 @@ func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFini
 		held[s.ID] = true
 	}
 	for _, k := range known {
-		if !held[k.Snapshot] {
+		if k.State != catalog.RunFailed && !held[k.Snapshot] {
 			check.Missing = append(check.Missing, k.Snapshot)
 		}
 	}

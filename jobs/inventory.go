@@ -48,7 +48,11 @@ func (r *Runner) SetInventory(ctx context.Context) error {
 		events = append(events, catalog.SlotsClosed{State: catalog.SlotDropped, Reason: "its schedule is no longer in the configuration", Slots: dropped})
 	}
 	if until.After(now) {
-		if slots := plan(r.changed(last.InventorySet), now, until, r.Config.Site.Location); len(slots) > 0 {
+		slots, err := r.unspent(ctx, plan(r.changed(last.InventorySet), now, until, r.Config.Site.Location))
+		if err != nil {
+			return err
+		}
+		if len(slots) > 0 {
 			events = append(events, catalog.SlotsPlanned{Until: until, Slots: slots})
 		}
 	}
@@ -142,22 +146,33 @@ func (r *Runner) changed(last catalog.InventorySet) []duty {
 
 // Plan makes the slots up to planAhead from now that are not made yet. Slots of
 // the time nobody was there are made too: they are due, and missing them is on
-// record.
+// record. A plan that reaches far beyond that was made by a clock that was ahead;
+// it is begun again from now.
 func (r *Runner) Plan(ctx context.Context) error {
 	until, err := r.Catalog.PlannedUntil(ctx)
 	if err != nil {
 		return err
 	}
 	now := r.Now().UTC()
+	target := now.Add(planAhead)
+	if until.After(target.Add(planSlack)) {
+		if _, err := r.Catalog.Append(ctx, catalog.ClockJumped{Before: until, After: now}); err != nil {
+			return err
+		}
+		until = now
+	}
 	if until.IsZero() {
 		until = now
 	}
-	for target := now.Add(planAhead); until.Before(target); {
+	for until.Before(target) {
 		step := until.Add(planStep)
 		if step.After(target) {
 			step = target
 		}
-		slots := plan(duties(r.Config), until, step, r.Config.Site.Location)
+		slots, err := r.unspent(ctx, plan(duties(r.Config), until, step, r.Config.Site.Location))
+		if err != nil {
+			return err
+		}
 		if _, err := r.Catalog.Append(ctx, catalog.SlotsPlanned{Until: step, Slots: slots}); err != nil {
 			return err
 		}
@@ -166,5 +181,32 @@ func (r *Runner) Plan(ctx context.Context) error {
 	return nil
 }
 
-// planStep bounds the size of one planning entry after a long absence.
-const planStep = 7 * 24 * time.Hour
+const (
+	planStep  = 7 * 24 * time.Hour // bounds the size of one planning entry after a long absence
+	planSlack = time.Hour          // how far beyond its reach a plan may lie before the clock is doubted
+)
+
+// unspent moves slots that a clock running ahead has used up: they were closed at
+// a time that is still to come, and would never be run. They are made anew a
+// second later each, for a slot is unique for ever.
+func (r *Runner) unspent(ctx context.Context, slots []catalog.Slot) ([]catalog.Slot, error) {
+	if len(slots) == 0 {
+		return slots, nil
+	}
+	spent := map[catalog.Slot]bool{}
+	query := catalog.SlotQuery{DueFrom: slots[0].Due, DueTo: slots[len(slots)-1].Due.Add(time.Minute)}
+	for row, err := range r.Catalog.Slots(ctx, query) {
+		if err != nil {
+			return nil, err
+		}
+		if row.Closed.After(r.Now()) {
+			spent[catalog.Slot{Job: row.Job, Action: row.Action, Due: row.Due.UTC()}] = true
+		}
+	}
+	for i := range slots {
+		for spent[slots[i]] {
+			slots[i].Due = slots[i].Due.Add(time.Second)
+		}
+	}
+	return slots, nil
+}

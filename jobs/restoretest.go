@@ -120,7 +120,11 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	if err != nil {
 		return err
 	}
-	vouched, err := r.control(ctx, job.Source.Type)
+	kind := job.Source.Type
+	if len(facts) == 0 {
+		kind += withoutFacts
+	}
+	vouched, err := r.control(ctx, kind)
 	if err != nil {
 		return err
 	}
@@ -134,8 +138,12 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	for _, line := range result.Detail {
 		r.Log.Warn().Str("job", job.Name).Str("run", run.Run).Msg(line)
 	}
-	return r.vouch(ctx, job, result, vouched, fin)
+	return r.vouch(ctx, job.Name, kind, result, vouched, fin)
 }
+
+// withoutFacts marks the control of a test that had only the job's own checks: it
+// says nothing about other tests of the same kind of source.
+const withoutFacts = " without facts"
 
 // tester makes the restore tester of this site.
 func (r *Runner) tester() *verify.Tester {
@@ -174,11 +182,11 @@ func (r *Runner) control(ctx context.Context, kind string) (string, error) {
 
 // vouch writes down a control that was made and withholds the pass when the
 // checks did not catch it: a check that cannot fail proves nothing.
-func (r *Runner) vouch(ctx context.Context, job config.Job, result verify.Result, vouched string, fin *catalog.TestFinished) error {
+func (r *Runner) vouch(ctx context.Context, job, kind string, result verify.Result, vouched string, fin *catalog.TestFinished) error {
 	fin.Control = vouched
 	if c := result.Control; c != nil {
 		event := catalog.ControlFinished{
-			Control: "control-" + fin.Test, Source: job.Source.Type, Job: job.Name,
+			Control: "control-" + fin.Test, Source: kind, Job: job,
 			Damage: c.Damage, Caught: c.Caught, By: c.By,
 		}
 		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), event); err != nil {

@@ -29,6 +29,9 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
 	}
 	defer release()
 	err = r.upkeep(ctx, target, &check)
+	if fault.KindOf(err) == fault.Failed && check.State == catalog.RunSkipped {
+		err = fault.New(fault.Unknown, "", err, fault.HintOf(err)) // nothing was looked at
+	}
 	check.FinishedAt = r.Now().UTC()
 	if err != nil {
 		check.Error, check.ErrorKind, check.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)

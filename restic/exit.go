@@ -76,7 +76,7 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	case exitFatal:
 		return classed(op, cause, t)
 	case exitCrash:
-		return fault.New(fault.Failed, op, fmt.Errorf("restic crashed: %s", text), "")
+		return fault.New(fault.Failed, op, fmt.Errorf("restic crashed: %s", text), "check that the program is a genuine restic and that the machine has memory left")
 	default:
 		if exit.Signal != 0 {
 			return fault.New(fault.Failed, op, fmt.Errorf("restic was %s", strings.TrimPrefix(blank(exit.Error()), "restic: ")),

@@ -53,7 +53,7 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 	}
 	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Kind: kind, Overwrite: overwrite}
 	for _, part := range run.Parts {
-		if kind == "postgresql" && part.Name != sources.PartDatabase {
+		if kind == "postgresql" && part.Name != sources.PartRestored {
 			continue // roles belong to the whole server: people load them first
 		}
 		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})

@@ -15,6 +15,9 @@ import (
 	"saoluu/internal/fault"
 )
 
+// PartRestored is the only part that RestorePostgres loads.
+const PartRestored = partDatabase
+
 // RestorePostgres loads the parts of a Postgres backup, given as files by part
 // name, into a new database of a running server. address is a postgresql:// URI
 // that names the database; its password, when not in it, comes from PGPASSWORD

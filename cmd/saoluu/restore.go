@@ -76,6 +76,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	for _, part := range p.Parts {
 		fmt.Fprintf(os.Stderr, "saoluu:   %s: %s, snapshot %.12s\n", safe(part.Name), size(part.Bytes), part.Snapshot)
 	}
+	if p.Kind == "postgresql" {
+		fmt.Fprintln(os.Stderr, "saoluu:   roles are not made: load globals.sql first (restore --to DIR gives it)")
+	}
 	if p.Overwrite {
 		fmt.Fprintln(os.Stderr, "saoluu:   what is there will be written over")
 	}

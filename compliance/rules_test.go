@@ -201,6 +201,22 @@ func TestVerificationByGroups(t *testing.T) {
 	}
 }
 
+// A restore test is told as one, never as a re-read of the whole target.
+func TestVerificationByRestoreTest(t *testing.T) {
+	s := nightly(t, 60, now)
+	when := at(t, now).AddDate(0, 0, -1)
+	s.checks = []catalog.Check{{At: when, CheckFinished: catalog.CheckFinished{Target: testTarget, N: 1, Of: 28, State: catalog.RunComplete, FinishedAt: when}}}
+	s.tested(t, 3)
+	f := judge(t, s, "HD39-16.2c-2", "2026-05", now)
+	if f.Result != Pass || !strings.Contains(f.Why, "phục hồi thử toàn bộ 3 ngày trước") || !strings.Contains(f.Why, "chưa đọc kiểm tra hết một vòng") || !strings.Contains(f.Why, "1/28") {
+		t.Errorf("%s: %s", f.Result, f.Why)
+	}
+	s.tests[0].ConsistentAt = s.tests[0].ConsistentAt.AddDate(0, 0, -40)
+	if f := judge(t, s, "HD39-16.2c-2", "2026-05", now); f.Result != Fail {
+		t.Errorf("the test of an old backup: %s: %s", f.Result, f.Why)
+	}
+}
+
 // tested adds a passed full test with proof, days before now, of the newest
 // backup then, and returns it.
 func (s *scenario) tested(t testing.TB, days int) *catalog.Test {

@@ -59,7 +59,7 @@ func (e *evaluation) readTests(ctx context.Context, a *asset, all bool) (testFac
 // been read.
 func (f testFacts) enough(a *asset) bool {
 	for _, target := range a.Targets {
-		if f.fullOn(target).IsZero() {
+		if f.fullOn(target).FinishedAt.IsZero() {
 			return false
 		}
 	}
@@ -93,13 +93,17 @@ func (f testFacts) newest(minAssertions int, conditions ...func(catalog.Test) bo
 	return catalog.Test{}, false
 }
 
-// fullOn is when a whole copy was last restored from a target, zero if never.
-func (f testFacts) fullOn(target string) time.Time {
+// fullOn is the test that last restored a whole copy from a target, with a zero
+// time if there is none. The copy of an old backup says nothing about what was
+// stored since and is passed over.
+func (f testFacts) fullOn(target string) catalog.Test {
 	if f.doubt != "" {
-		return time.Time{}
+		return catalog.Test{}
 	}
-	t, _ := f.newest(1, func(t catalog.Test) bool { return t.Full && t.Target == target })
-	return t.FinishedAt
+	t, _ := f.newest(1, func(t catalog.Test) bool {
+		return t.Full && t.Target == target && t.StartedAt.Sub(t.ConsistentAt) <= importantAge
+	})
+	return t
 }
 
 // passedOn is when anything was last restored from a target, zero if never.

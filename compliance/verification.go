@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"saoluu/catalog"
 )
 
 // verification is the check that stored copies are read back.
@@ -80,17 +82,36 @@ func (c *verification) copy(e *evaluation, a *asset, f copyFact, t *targetFacts,
 		newestLimit, olderLimit = c.offlineDays, c.offlineDays
 	}
 	first := t.firstCopy(a)
-	newest, older := later(t.whole, tests.fullOn(f.Target)), t.whole
-	o, why := c.grade(e, newest, first, newestLimit)
-	p, whyOlder := c.grade(e, older, first, olderLimit)
+	o, why := c.grade(e, t.whole, first, newestLimit)
+	p, whyOlder := c.grade(e, t.whole, first, olderLimit)
+	if test := tests.fullOn(f.Target); test.FinishedAt.After(t.whole) {
+		o, why = c.restored(e, f, test, t, newestLimit)
+	}
 	text := fmt.Sprintf("“%s”: %s", f.Target, why)
 	if severity(p) > severity(o) {
 		text = fmt.Sprintf("“%s”: các bản cũ %s", f.Target, whyOlder)
 	}
 	if t.groups > 0 && t.done < t.groups {
-		text += fmt.Sprintf(" (mới đọc %d/%d nhóm)", t.done, t.groups)
+		text += fmt.Sprintf(" (mới đọc kiểm tra %d/%d nhóm)", t.done, t.groups)
 	}
 	return worse(o, p), text
+}
+
+// restored judges a full restore test newer than the last full pass of
+// re-reading. It read one backup and not the target, and the words say so.
+func (c *verification) restored(e *evaluation, f copyFact, test catalog.Test, t *targetFacts, limit int) (Outcome, string) {
+	which := fmt.Sprintf("bản ngày %s", vnDate(test.ConsistentAt, e.loc))
+	if test.Run == f.run {
+		which = "bản mới nhất"
+	}
+	days := e.age(test.FinishedAt)
+	why := fmt.Sprintf("%s đã được phục hồi thử toàn bộ %s (hạn %d ngày)", which, vnAgo(days), limit)
+	if t.whole.IsZero() {
+		why += ", các bản khác chưa đọc kiểm tra hết một vòng"
+	} else {
+		why += fmt.Sprintf(", đọc kiểm tra toàn bộ %s", vnAgo(e.age(t.whole)))
+	}
+	return graded(days, limit, limit+c.graceDays, Pass), why
 }
 
 // grade judges how long ago something was read back, or has waited to be read

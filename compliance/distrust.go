@@ -85,3 +85,40 @@ func (p *posture) failures(ctx context.Context, view testReader) error {
 	}
 	return nil
 }
+
+// tested judges the newest restore test. What could not be looked at is not
+// good, and a passed test is worth nothing when the same checks missed a copy
+// damaged on purpose.
+func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
+	bad, unanswered := p.bad[a.Job]
+	if unanswered && j.LastVerdict != catalog.VerdictFailed {
+		r.add(Failing, "the newest backup tested failed its test of %s, and none as new has passed since", p.day(bad.FinishedAt))
+	}
+	switch j.LastVerdict {
+	case catalog.VerdictPassed:
+		if !unanswered && spoilt(j) && j.LastPassedRun < j.LastRun {
+			r.add(Failing, "the newest backup was found bad, and only an older one has passed its test")
+		}
+		if c, ok := p.controls[a.Source]; ok && !c.Caught {
+			r.add(NoIdea, "its restore tests prove nothing: they missed a copy damaged on purpose")
+		}
+	case catalog.VerdictFailed:
+		r.add(Failing, "the restore test of %s failed", p.day(j.LastTestAt))
+	case "":
+		r.add(Warning, "never restore-tested")
+	default:
+		r.add(NoIdea, "the restore test of %s came to no verdict (%s)", p.day(j.LastTestAt), j.LastVerdict)
+	}
+	if j.LastVerdict != catalog.VerdictPassed || j.NextTestDue.IsZero() {
+		return
+	}
+	if p.now.Sub(j.NextTestDue) > overdueGrace {
+		r.add(Warning, "a restore test has been due since %s", p.day(j.NextTestDue))
+	}
+}
+
+// spoilt reports whether the newest run ended well and no longer counts: a test
+// or a re-read has proved it bad since.
+func spoilt(j catalog.JobState) bool {
+	return j.LastState == catalog.RunComplete && j.LastGoodRun < j.LastRun
+}

@@ -80,6 +80,7 @@ const (
 	overdueGrace  = time.Hour           // a slot may be open so long after it was due
 	importantAge  = 31 * 24 * time.Hour // the monthly duty in days (requirements on monthly backups)
 	anchorAge     = 48 * time.Hour      // the ledger is anchored daily
+	plannedAhead  = 24 * time.Hour      // a daemon plans hours ahead; more was planned by a wrong clock
 	clockTolerant = 5 * time.Minute     // a time so far in the future means a clock was wrong
 )
 
@@ -192,6 +193,7 @@ func (p *posture) target(t catalog.TargetState) (State, string) {
 	case t.LastCheck != catalog.RunComplete:
 		r.add(Warning, "the re-read of %s could not look", p.day(t.LastCheckAt))
 	}
+	p.clock(&r, instant{"last re-read", t.LastCheckAt}, instant{"newest copy", t.LastCopyAt}, instant{"last anchoring of the ledger", t.AnchoredAt})
 	if t.LastError != "" {
 		r.add(Warning, "last error: %s", strings.ReplaceAll(t.LastError, "\n", "; "))
 	}
@@ -223,10 +225,9 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 		if !j.LastGoodAt.IsZero() {
 			status.AgeSeconds = int64(p.now.Sub(j.LastGoodAt) / time.Second)
 		}
-		if schedule, err := calendar.ParseSchedule(a.Schedule); err == nil && j.NextDue.IsZero() && !schedule.IsZero() {
-			status.NextDue = schedule.Next(p.now, p.loc).UTC()
-		}
+		status.NextDue = p.next(a, j)
 		var r reasons
+		p.clock(&r, instant{"newest good backup", j.LastGoodAt}, instant{"last run", j.LastFinished}, instant{"newest restore test", j.LastTestAt})
 		p.fresh(a, j, &r)
 		p.lastRun(j, &r)
 		p.tested(a, j, &r)
@@ -251,9 +252,6 @@ func (p *posture) fresh(a catalog.Asset, j catalog.JobState, r *reasons) {
 		return
 	}
 	age := p.now.Sub(j.LastGoodAt)
-	if age < -clockTolerant {
-		r.add(Warning, "the newest good backup lies in the future: a clock is or was wrong")
-	}
 	if a.Importance != "low" && age > importantAge {
 		r.add(Failing, "the newest good backup is %d days old", int(age/(24*time.Hour)))
 		return
@@ -282,7 +280,8 @@ func (p *posture) lastRun(j catalog.JobState, r *reasons) {
 	if j.LastError != "" {
 		detail = ": " + strings.ReplaceAll(j.LastError, "\n", "; ")
 	}
-	retrying := j.Running != "" || (!j.NextDue.IsZero() && !j.NextDue.After(p.now))
+	open := !j.NextDue.IsZero() && !j.NextDue.After(p.now) && p.planned.After(p.now)
+	retrying := j.Running != "" || open
 	switch j.LastState {
 	case catalog.RunComplete, "":
 	case catalog.RunIncomplete:
@@ -305,43 +304,6 @@ func pastTense(state string) string {
 	return state
 }
 
-// tested judges the newest restore test. What could not be looked at is not
-// good, and a passed test is worth nothing when the same checks missed a copy
-// damaged on purpose.
-func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
-	bad, unanswered := p.bad[a.Job]
-	if unanswered && j.LastVerdict != catalog.VerdictFailed {
-		r.add(Failing, "the newest backup tested failed its test of %s, and none as new has passed since", p.day(bad.FinishedAt))
-	}
-	switch j.LastVerdict {
-	case catalog.VerdictPassed:
-		if !unanswered && spoilt(j) && j.LastPassedRun < j.LastRun {
-			r.add(Failing, "the newest backup was found bad, and only an older one has passed its test")
-		}
-		if c, ok := p.controls[a.Source]; ok && !c.Caught {
-			r.add(NoIdea, "its restore tests prove nothing: they missed a copy damaged on purpose")
-		}
-	case catalog.VerdictFailed:
-		r.add(Failing, "the restore test of %s failed", p.day(j.LastTestAt))
-	case "":
-		r.add(Warning, "never restore-tested")
-	default:
-		r.add(NoIdea, "the restore test of %s came to no verdict (%s)", p.day(j.LastTestAt), j.LastVerdict)
-	}
-	if j.LastVerdict != catalog.VerdictPassed || j.NextTestDue.IsZero() {
-		return
-	}
-	if p.now.Sub(j.NextTestDue) > overdueGrace {
-		r.add(Warning, "a restore test has been due since %s", p.day(j.NextTestDue))
-	}
-}
-
-// spoilt reports whether the newest run ended well and no longer counts: a test
-// or a re-read has proved it bad since.
-func spoilt(j catalog.JobState) bool {
-	return j.LastState == catalog.RunComplete && j.LastGoodRun < j.LastRun
-}
-
 // due judges the slots: what is late, and whether anything is planned at all.
 func (p *posture) due(j catalog.JobState, r *reasons) {
 	if j.Overdue > 0 && j.Running == "" {
@@ -350,6 +312,8 @@ func (p *posture) due(j catalog.JobState, r *reasons) {
 	switch {
 	case p.planned.IsZero():
 		r.add(Warning, "nobody has run the schedule yet: start the daemon")
+	case p.planned.Sub(p.now) > plannedAhead:
+		r.add(Warning, "the schedule has been run up to %s: a clock is or was wrong, and nothing new is due until then", p.day(p.planned))
 	case p.planned.Before(p.now):
 		r.add(Warning, "nobody has run the schedule since %s: start the daemon", p.day(p.planned))
 	}

@@ -56,7 +56,7 @@ func healthy(t testing.TB) *kept {
 			Target: testTarget, ID: "i", Repository: "r", LastCopyAt: at(t, "2026-05-20 01:05"), LastCheckAt: at(t, "2026-05-20 04:00"),
 			LastCheck: catalog.RunComplete, AnchoredAt: at(t, "2026-05-20 04:00"), NextDue: at(t, "2026-05-21 04:00"),
 		}},
-		planned:  at(t, "2026-06-20"),
+		planned:  at(t, "2026-05-20 11:00"),
 		controls: map[string]catalog.Control{"files": {ControlFinished: catalog.ControlFinished{Source: "files", Caught: true}}},
 	}
 }
@@ -110,6 +110,13 @@ func TestPosture(t *testing.T) {
 		{"nobody plans any more", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = at(t, "2026-05-19") }, Warning, "start the daemon"},
 		{"nobody ever planned", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = time.Time{} }, Warning, "start the daemon"},
 		{"a clock was wrong", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodAt = at(t, "2026-06-20") }, Warning, "in the future"},
+		{"slots were planned by a wrong clock", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = at(t, "2026-06-20") }, Warning, "a clock is or was wrong"},
+		{"a re-read in the future", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheckAt = at(t, "2026-06-20") }, Warning, "target kho"},
+		{"a copy in the future", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCopyAt = at(t, "2026-06-20") }, Warning, "target kho"},
+		{"an anchor in the future", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.AnchoredAt = at(t, "2026-06-20") }, Warning, "target kho"},
+		{"it failed, its slot is open and nobody runs it", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastState, j.NextDue, k.planned = catalog.RunFailed, at(t, "2026-05-20 08:30"), at(t, "2026-05-20 08:45")
+		}, Failing, "the last run failed"},
 		{"damage on the only target", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheck = catalog.RunFailed }, Failing, "no target of it is sound"},
 		{"a re-read that could not look", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheck = catalog.RunInterrupted }, Warning, "target kho"},
 		{"a target never read back", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.LastCheckAt = time.Time{} }, Warning, "target kho"},
@@ -168,6 +175,19 @@ func TestPassOfAnOlderBackup(t *testing.T) {
 	k.jobs[0].LastRun, k.jobs[0].LastGoodRun, k.jobs[0].LastPassedRun = "20260520-010000-cc", "20260519-010000-bb", "20260519-010000-bb"
 	if s, err := Posture(t.Context(), k, at(t, now)); err != nil || s.Jobs[0].State != Failing {
 		t.Errorf("the newest run was invalidated: %s, %v", s.Jobs[0].State, err)
+	}
+}
+
+// The next backup is not invented within the time for which slots were made.
+func TestNextDue(t *testing.T) {
+	k := healthy(t)
+	k.jobs[0].NextDue, k.planned = time.Time{}, at(t, "2026-05-21 02:00")
+	s, err := Posture(t.Context(), k, at(t, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := at(t, "2026-05-22 01:00"); !s.Jobs[0].NextDue.Equal(want) {
+		t.Errorf("%s, want %s", s.Jobs[0].NextDue, want)
 	}
 }
 

@@ -3,11 +3,16 @@ package verify
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
+
+	"saoluu/sources"
 )
 
 // control damages the restored data on purpose and makes the same comparison
 // again, with facts and checks. It must fail: a comparison that cannot is no
-// proof, and its pass is withheld.
+// proof, and its pass is withheld. Where there are no facts all data are taken
+// away, and one of the checks must miss them.
 func (x *examination) control(ctx context.Context) error {
 	how, err := x.subject.damage(ctx, x.request.Seed, x.request.Facts)
 	if err != nil {
@@ -38,7 +43,11 @@ func (x *examination) control(ctx context.Context) error {
 
 // examine compares once more; damage found on the way is what is hoped for.
 func (x *examination) examine(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{x.digestsAgain, x.compare, x.checks} {
+	steps := []func(context.Context) error{x.digestsAgain, x.compare, x.checks}
+	if len(x.request.Facts) == 0 {
+		steps = steps[2:]
+	}
+	for _, step := range steps {
 		err := step(ctx)
 		var found *finding
 		if errors.As(err, &found) {
@@ -59,4 +68,67 @@ func (x *examination) digestsAgain(ctx context.Context) error {
 		return nil
 	}
 	return x.digests(ctx, f.parts)
+}
+
+// damage deletes one row of one table that had rows or, when there is none,
+// drops a table. Triggers and foreign keys sleep meanwhile. Without facts it
+// deletes all rows.
+func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	if err != nil {
+		return "", d.serverError(ctx, "connect to", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
+		return "", d.serverError(ctx, "damage", err)
+	}
+	all := len(want) == 0
+	if all {
+		if want, err = stripped(d.facts(ctx, nil)); err != nil {
+			return "", err
+		}
+	}
+	t := tablesOf(slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return !strings.HasPrefix(f.Of, `"`) }), d.part, seed)
+	exec := func(statement, table string) (bool, error) {
+		done, err := conn.Exec(ctx, strings.ReplaceAll(statement, "TABLE_NAME", table))
+		if err != nil {
+			return false, context.Cause(ctx)
+		}
+		return done.RowsAffected() > 0 || strings.HasPrefix(statement, "DROP"), nil
+	}
+	if all {
+		return strip(t, exec, "DELETE FROM ONLY TABLE_NAME", "DROP TABLE TABLE_NAME CASCADE")
+	}
+	return spoil(t, exec, "DELETE FROM ONLY TABLE_NAME WHERE ctid = (SELECT ctid FROM ONLY TABLE_NAME LIMIT 1)", "DROP TABLE TABLE_NAME CASCADE")
+}
+
+// stripped keeps of the facts found in restored data those of tables to strip:
+// the ones with rows, if there are any, in whichever part.
+func stripped(found []sources.Fact, err error) ([]sources.Fact, error) {
+	full := func(f sources.Fact) bool { return f.Kind == sources.FactRows && f.Value != "0" }
+	if slices.ContainsFunc(found, full) {
+		found = slices.DeleteFunc(found, func(f sources.Fact) bool { return !full(f) })
+	}
+	return found, err
+}
+
+// strip deletes the rows of all tables or, when none has any, drops them, and
+// says what it did.
+func strip(t tables, exec func(statement, table string) (bool, error), deletion, drop string) (string, error) {
+	list, statement, how := t.full, deletion, "all rows of all tables deleted"
+	if len(list) == 0 {
+		list, statement, how = t.empty, drop, "all empty tables dropped"
+	}
+	any := false
+	for _, table := range list {
+		done, err := exec(statement, table)
+		if err != nil {
+			return "", err
+		}
+		any = any || done
+	}
+	if !any {
+		how = ""
+	}
+	return how, nil
 }

@@ -379,24 +379,3 @@ func (d *drill) refusal(ctx context.Context, err error) (answer, error) {
 	}
 	return answer{}, d.serverError(ctx, "put a check to", err)
 }
-
-// damage deletes one row of one table that had rows or, when there is none,
-// drops a table. Triggers and foreign keys sleep meanwhile.
-func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
-	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
-	if err != nil {
-		return "", d.serverError(ctx, "connect to", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
-		return "", d.serverError(ctx, "damage", err)
-	}
-	t := tablesOf(slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return !strings.HasPrefix(f.Of, `"`) }), d.part, seed)
-	return spoil(t, func(statement, table string) (bool, error) {
-		done, err := conn.Exec(ctx, strings.ReplaceAll(statement, "TABLE_NAME", table))
-		if err != nil {
-			return false, context.Cause(ctx)
-		}
-		return done.RowsAffected() > 0 || strings.HasPrefix(statement, "DROP"), nil
-	}, "DELETE FROM ONLY TABLE_NAME WHERE ctid = (SELECT ctid FROM ONLY TABLE_NAME LIMIT 1)", "DROP TABLE TABLE_NAME CASCADE")
-}

@@ -70,8 +70,11 @@ func (f *files) query(context.Context, string, string) (answer, error) {
 func (f *files) close() error { return nil }
 
 // damage turns one byte of one file around that has a digest among the facts or
-// the checks.
+// the checks. Without facts it takes all files away.
 func (f *files) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	if len(want) == 0 {
+		return f.removeAll()
+	}
 	var candidates []string
 	for _, p := range f.parts {
 		if p.file != "" {
@@ -101,6 +104,18 @@ func (f *files) damage(ctx context.Context, seed string, want []sources.Fact) (s
 	h := fnv.New64a()
 	h.Write([]byte(seed))
 	return "one byte of one file changed", flip(candidates[h.Sum64()%uint64(len(candidates))], h.Sum64())
+}
+
+func (f *files) removeAll() (string, error) {
+	for _, p := range f.parts {
+		if err := removeTree(p.dir); err != nil {
+			return "", err
+		}
+		if err := os.Mkdir(p.dir, 0o700); err != nil {
+			return "", err
+		}
+	}
+	return "all files removed", nil
 }
 
 // flip turns one byte of a file around and nothing else: its mode, which is a

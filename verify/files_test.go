@@ -182,7 +182,7 @@ func TestFilesChecks(t *testing.T) {
 	}
 	res := r.test(t, q)
 	expect(t, res, Passed, LevelAsserted)
-	if res.Control == nil || !res.Control.Caught || res.Control.By != "check 5" {
+	if res.Control == nil || !res.Control.Caught || res.Control.By != "check 1" {
 		t.Errorf("control = %+v", res.Control)
 	}
 	// What a link leads to on this host is not what was restored.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -139,8 +140,16 @@ func openDatabase(path string, query url.Values) (*sql.DB, error) {
 func (d *databases) close() error { return nil }
 
 // damage deletes one row of one table that had rows or, when there is none,
-// drops a table.
+// drops a table. Without facts it deletes all rows.
 func (d *databases) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	all := len(want) == 0
+	if all {
+		var err error
+		if want, err = stripped(d.facts(ctx, nil)); err != nil {
+			return "", err
+		}
+	}
+	damaged := ""
 	for _, p := range d.parts {
 		if err := os.Chmod(p.file, 0o600); err != nil {
 			return "", err
@@ -149,7 +158,7 @@ func (d *databases) damage(ctx context.Context, seed string, want []sources.Fact
 		if err != nil {
 			return "", err
 		}
-		how, err := spoil(tablesOf(want, p.Part, seed), func(statement, table string) (bool, error) {
+		exec := func(statement, table string) (bool, error) {
 			statement = strings.ReplaceAll(statement, "TABLE_NAME", `"`+strings.ReplaceAll(table, `"`, `""`)+`"`)
 			done, err := db.ExecContext(ctx, statement)
 			if err != nil {
@@ -157,13 +166,20 @@ func (d *databases) damage(ctx context.Context, seed string, want []sources.Fact
 			}
 			n, err := done.RowsAffected()
 			return n > 0 || strings.HasPrefix(statement, "DROP"), err
-		}, "DELETE FROM TABLE_NAME WHERE rowid = (SELECT min(rowid) FROM TABLE_NAME)", "DROP TABLE TABLE_NAME")
+		}
+		var how string
+		if t := tablesOf(want, p.Part, seed); all {
+			how, err = strip(t, exec, "DELETE FROM TABLE_NAME", "DROP TABLE TABLE_NAME")
+		} else {
+			how, err = spoil(t, exec, "DELETE FROM TABLE_NAME WHERE rowid = (SELECT min(rowid) FROM TABLE_NAME)", "DROP TABLE TABLE_NAME")
+		}
 		err = errors.Join(err, db.Close())
-		if how != "" || err != nil {
+		if err != nil || how != "" && !all {
 			return how, err
 		}
+		damaged = cmp.Or(how, damaged)
 	}
-	return "", nil
+	return damaged, nil
 }
 
 // tables are what a control may spoil: those with rows, in an order the seed

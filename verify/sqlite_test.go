@@ -167,6 +167,36 @@ func TestSQLiteEmpty(t *testing.T) {
 	}
 }
 
+// A check that an empty database answers too is no proof of one, nor, without
+// facts, of a full one.
+func TestSQLiteChecksAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	one := []Check{{SQL: "SELECT 1", Min: ptr(1.0)}}
+	for _, statements := range [][]string{{"CREATE TABLE t (a)"}, {"PRAGMA user_version = 7"}} {
+		q := r.sqlite(t, sources.ModeFull, statements...)
+		q.Checks = one
+		expect(t, r.test(t, q), NotConfigured, LevelRestored, "data")
+		q.Facts = nil
+		expect(t, r.test(t, q), NotConfigured, LevelRestored, "data")
+	}
+	q := r.sqlite(t, sources.ModeFull, letters...)
+	q.Facts, q.Checks, q.Control = nil, one, false
+	res := r.test(t, q)
+	if c := res.Control; res.Verdict != Unknown || c == nil || c.Caught {
+		t.Errorf("verdict %s, control %+v: the check does not read the data", res.Verdict, c)
+	}
+	q.Checks = append(one, Check{SQL: `SELECT count(*) FROM "văn bản"`, Min: ptr(3.0)})
+	res = r.test(t, q)
+	expect(t, res, Passed, LevelAsserted)
+	if c := res.Control; c == nil || !c.Caught || c.By != "check 2" {
+		t.Errorf("control = %+v", c)
+	}
+	q = r.sqlite(t, sources.ModeFull, "CREATE TABLE t (a)")
+	q.Facts, q.Checks = nil, []Check{{SQL: "SELECT count(*) FROM t", ExpectedEmpty: true}}
+	expect(t, r.test(t, q), Passed, LevelAsserted)
+}
+
 // Facts and checks of a copy of several databases reach their own.
 func TestSQLiteSeveral(t *testing.T) {
 	t.Parallel()

@@ -17,8 +17,8 @@ type subject interface {
 	facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error)
 	// query returns the answer to one statement that may not change anything.
 	query(ctx context.Context, part, statement string) (answer, error)
-	// damage spoils a little of what a fact or a check speaks of, and says how,
-	// without names; "" when there is nothing to spoil.
+	// damage spoils a little of what a fact speaks of or, without facts, takes away
+	// all data, and says how, without names; "" when there is nothing to spoil.
 	damage(ctx context.Context, seed string, want []sources.Fact) (string, error)
 	// close ends what runs. The data go with the sandbox.
 	close() error
@@ -65,7 +65,7 @@ func (t *Tester) test(ctx context.Context, r Request) (res Result, err error) {
 	if err == nil {
 		x.result.Verdict = x.verdict()
 	}
-	if err == nil && r.Control && x.result.Verdict == Passed {
+	if err == nil && (r.Control || len(r.Facts) == 0) && x.result.Verdict == Passed {
 		err = x.control(ctx)
 	}
 	if err != nil {
@@ -119,7 +119,9 @@ type examination struct {
 	subject subject
 	warm    chan warmed // a throwaway server that is being started meanwhile
 	result  Result
-	proof   bool // something about the data was asserted and met
+	proof   bool // a fact that speaks of content was met
+	checked bool // a check was met
+	void    bool // a check that the data be empty was met
 	empty   bool // the data are there and hold nothing
 }
 
@@ -143,6 +145,9 @@ func (x *examination) run(ctx context.Context) error {
 		return err
 	}
 	if err := x.checks(ctx); err != nil {
+		return err
+	}
+	if err := x.census(ctx); err != nil {
 		return err
 	}
 	x.times()

@@ -1,11 +1,13 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -14,9 +16,10 @@ import (
 )
 
 // A run is alive while the process that does it holds a lock on a file named
-// after it; so are restore tests, restores and upkeep. The kernel drops the lock when the process dies, so whoever looks
-// later can tell a run under way from one that was cut off. The file is locked
-// before the started event is written and let go after the finished event.
+// after it; so are restore tests, restores and upkeep. The kernel drops the lock
+// when the process dies, so whoever looks later can tell a run under way from one
+// that was cut off. The file is locked before the started event is written and
+// let go after the finished event.
 
 func lockPath(c *config.Config, id string) string { return StatePath(c, "locks", "run-"+id) }
 
@@ -136,4 +139,32 @@ func eachName(dir, prefix string, do func(path, rest string) error) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// LockDaemon takes the place of the one daemon of a site; call release when it
+// ends. ok is false when another daemon holds it. It waits a moment, because
+// whoever asks DaemonRuns holds the lock while asking.
+func LockDaemon(ctx context.Context, c *config.Config) (release func() error, ok bool, err error) {
+	lock := flock.New(StatePath(c, "locks", "daemon"))
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	ok, err = lock.TryLockContext(ctx, 50*time.Millisecond)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return lock.Unlock, ok, err
+}
+
+// DaemonRuns reports whether a daemon of the site runs on this machine.
+func DaemonRuns(c *config.Config) (bool, error) {
+	path := StatePath(c, "locks", "daemon")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	lock := flock.New(path)
+	free, err := lock.TryRLock()
+	if err != nil || !free {
+		return err == nil, err
+	}
+	return false, lock.Unlock()
 }

@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
-	"github.com/gofrs/flock"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
@@ -45,11 +44,11 @@ func (a *app) daemon(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.Log = zerolog.New(os.Stderr).With().Timestamp().Logger()
 	s.Show = nil
-	one := flock.New(jobs.StatePath(c, "locks", "daemon"))
-	if ok, err := one.TryLock(); err != nil || !ok {
+	release, ok, err := jobs.LockDaemon(ctx, c)
+	if err != nil || !ok {
 		return fault.New(fault.Refused, "daemon", errors.Join(errors.New("another daemon of this site is running"), err), "stop it first")
 	}
-	defer func() { err = errors.Join(err, one.Unlock()) }()
+	defer func() { err = errors.Join(err, release()) }()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"saoluu/catalog"
 	"saoluu/compliance"
+	"saoluu/config"
+	"saoluu/jobs"
 )
 
 const statusHelp = `status shows how things stand now: for every job the newest good backup, the
@@ -28,8 +32,11 @@ func statusCommand(a *app) *cobra.Command {
 			return &exitError{code: statusUnknown, err: err}
 		}
 		defer func() { err = errors.Join(err, cat.Close()) }()
-		s, err := compliance.Posture(cmd.Context(), cat, clockNow()())
+		s, err := compliance.Posture(cmd.Context(), living{cat, c}, clockNow()())
 		if err != nil {
+			return &exitError{code: statusUnknown, err: err}
+		}
+		if err := watched(c, &s); err != nil {
 			return &exitError{code: statusUnknown, err: err}
 		}
 		if asJSON {
@@ -45,6 +52,43 @@ func statusCommand(a *app) *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// watched takes the green off a site whose schedule nobody runs at this moment,
+// however good things look: what is due next will not happen.
+func watched(c *config.Config, s *compliance.Status) error {
+	runs, err := jobs.DaemonRuns(c)
+	if err != nil || runs {
+		return err
+	}
+	if s.Overall == compliance.Good {
+		s.Overall = compliance.Warning
+	}
+	s.Why = strings.TrimPrefix(s.Why+"; no daemon is running: start it", "; ")
+	return nil
+}
+
+// living is a catalog in which a run whose process is gone is not under way: it
+// was interrupted, and the next start will write that down.
+type living struct {
+	*catalog.Catalog
+	config *config.Config
+}
+
+// JobStates is the catalog's, put right.
+func (l living) JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error) {
+	states, err := l.Catalog.JobStates(ctx, now, grace)
+	for i, s := range states {
+		if s.Running == "" {
+			continue
+		}
+		alive, problem := jobs.Alive(l.config, s.Running)
+		err = errors.Join(err, problem)
+		if !alive && problem == nil {
+			states[i].Running, states[i].LastState, states[i].LastError = "", catalog.RunInterrupted, "its process is gone"
+		}
+	}
+	return states, err
 }
 
 // statusUnknown is the exit code of status when it could not look.

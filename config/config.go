@@ -13,6 +13,7 @@
 //	need     the key must be there
 //	default  the value when the key is not there
 //	enum     the only values, separated by |
+//	only     why there are no others; the hint for one that is not among them
 //	range    the least and the greatest whole number
 //	of       the only values of "type" beside which the key may stand
 //	scalar   takes a string, a number or a boolean, kept as text
@@ -76,9 +77,9 @@ type Site struct {
 	// Example: timezone = "Asia/Ho_Chi_Minh"
 	Timezone string `toml:"timezone,omitempty" default:"Asia/Ho_Chi_Minh"`
 
-	// Language of reports, pages and mail. Commands and logs are English.
+	// Language of reports: Vietnamese only for now. Commands and logs are English.
 	// Example: language = "vi"
-	Language string `toml:"language,omitempty" default:"vi" enum:"vi|en"`
+	Language string `toml:"language,omitempty" default:"vi" enum:"vi" only:"reports are in Vietnamese only for now"`
 
 	// The documents the agency is judged by. "policy" are saoluu's own
 	// defaults and always labelled so.

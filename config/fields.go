@@ -27,6 +27,7 @@ type field struct {
 	need     bool
 	scalar   bool
 	enum     []string
+	only     string
 	of       []string
 	min, max int64 // both 0: any number
 }
@@ -75,7 +76,7 @@ func (ls layouts) of(t reflect.Type) *layout {
 		}
 		f := field{key: key, index: i, need: sf.Tag.Get("need") != "", scalar: sf.Tag.Get("scalar") != ""}
 		f.shape, f.elem = shapeOf(sf.Type)
-		f.enum = list(sf.Tag.Get("enum"), "|")
+		f.enum, f.only = list(sf.Tag.Get("enum"), "|"), sf.Tag.Get("only")
 		f.of = list(sf.Tag.Get("of"), "|")
 		f.min, f.max = bounds(sf.Tag.Get("range"))
 		switch text := sf.Tag.Get("default"); {

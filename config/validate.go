@@ -169,7 +169,9 @@ func inside(path, folder string) bool {
 }
 
 func (c checker) engine(e *Engine, n *node) {
-	c.absolute(n, "restic", e.Restic)
+	if e.Restic != "" {
+		c.absolute(n, "restic", e.Restic)
+	}
 	if n.good("stall_timeout") && e.StallTimeout <= 0 {
 		c.tell(n, "stall_timeout", "a run would be ended at once", "write \"30m\", or leave it out")
 		return

@@ -99,7 +99,11 @@ func (d *decoder) decodeString(v reflect.Value, f *field, value *unstable.Node) 
 	}
 	text := d.word(value.Data)
 	if f.enum != nil && !slices.Contains(f.enum, text) {
-		return fmt.Sprintf("%q is not one of its values", text), suggest(text, f.enum)
+		hint := f.only
+		if hint == "" {
+			hint = suggest(text, f.enum)
+		}
+		return fmt.Sprintf("%q is not one of its values", text), hint
 	}
 	if strings.ContainsRune(text, 0) {
 		return "contains a NUL character", "remove it"

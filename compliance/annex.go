@@ -77,7 +77,7 @@ func (e *evaluation) targetStates(ctx context.Context) ([]TargetFacts, error) {
 			return nil, err
 		}
 		out = append(out, TargetFacts{
-			TargetRow: row, Read: t.read, Whole: t.whole, Damaged: t.damaged, Groups: t.groups, Done: t.done, Anchored: anchored[row.Name],
+			TargetRow: row, Read: t.read, Whole: t.whole, Damaged: t.damaged, Suspect: t.suspect, Groups: t.groups, Done: t.done, Anchored: anchored[row.Name],
 		})
 	}
 	return out, nil

@@ -119,6 +119,7 @@ type TargetFacts struct {
 	Read     time.Time // newest group of packs read back whole
 	Whole    time.Time // since when every group has been read back whole
 	Damaged  time.Time // since when damage is known that no re-read has cleared
+	Suspect  time.Time // when a restore test got damaged data from it that no full re-read has cleared
 	Groups   int       // groups a full pass has
 	Done     int       // of them read
 	Anchored time.Time // newest checkpoint of the ledger put there

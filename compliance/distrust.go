@@ -67,8 +67,24 @@ func testedBefore(a, b catalog.Test) bool {
 	return a.Run < b.Run
 }
 
-// failures finds the jobs whose newest backup failed its restore test.
-func (p *posture) failures(ctx context.Context, view testReader) error {
+// suspect returns, by target, when a restore test last proved a copy there to be
+// damaged. The copy of one job is what was seen; the others on the same target
+// have to be read before they are trusted again.
+func (f failures) suspect() map[string]time.Time {
+	at := map[string]time.Time{}
+	for _, tests := range f {
+		for _, t := range tests {
+			if t.Blames == catalog.BlamesCopy {
+				at[t.Target] = later(at[t.Target], t.FinishedAt)
+			}
+		}
+	}
+	return at
+}
+
+// failures finds the jobs whose newest backup failed its restore test, and the
+// targets that gave damaged data to one.
+func (p *posture) failures(ctx context.Context, view PostureView) error {
 	to := p.now.Add(clockTolerant)
 	failed, err := readFailures(ctx, view, to, to, p.loc)
 	if err != nil {
@@ -81,6 +97,16 @@ func (p *posture) failures(ctx context.Context, view testReader) error {
 		}
 		if bad {
 			p.bad[job] = t
+		}
+	}
+	for target, at := range failed.suspect() {
+		checks, err := view.Checks(ctx, target, to)
+		if err != nil {
+			return fmt.Errorf("read the re-reads of %q: %w", target, err)
+		}
+		var t targetFacts
+		if t.follow(checks); !t.whole.After(at) {
+			p.suspect[target] = at
 		}
 	}
 	return nil

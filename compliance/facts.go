@@ -28,6 +28,7 @@ type evaluation struct {
 	enrolled map[string]time.Time // target to first enrolment; read on demand
 	controls map[string]catalog.Control
 	failures failures
+	suspect  map[string]time.Time // of the targets, before their re-reads are seen
 	ledger   Ledger
 }
 
@@ -122,6 +123,7 @@ func begin(ctx context.Context, view View, period calendar.ReportPeriod, asOf ti
 	if e.failures, err = readFailures(ctx, view, e.bound, e.asOf, e.loc); err != nil {
 		return nil, err
 	}
+	e.suspect = e.failures.suspect()
 	return e, e.readLedger(ctx)
 }
 

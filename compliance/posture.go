@@ -67,6 +67,7 @@ type PostureView interface {
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
 	testReader
+	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
 	planner
 }
 
@@ -118,7 +119,7 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if err != nil {
 		return Status{}, fmt.Errorf("read how far slots are planned: %w", err)
 	}
-	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}, bad: map[string]catalog.Test{}}
+	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}, bad: map[string]catalog.Test{}, suspect: map[string]time.Time{}}
 	if err := p.failures(ctx, view); err != nil {
 		return Status{}, err
 	}
@@ -137,6 +138,7 @@ type posture struct {
 	controls map[string]catalog.Control
 	lights   map[string]State        // of the targets
 	bad      map[string]catalog.Test // by job: the failed test of its newest backup that no pass has answered
+	suspect  map[string]time.Time    // by target: when a restore test last got damaged data from it, not read whole since
 }
 
 // reasons collects why a light is not green.
@@ -194,6 +196,9 @@ func (p *posture) target(t catalog.TargetState) (State, string) {
 		r.add(Warning, "the re-read of %s could not look", p.day(t.LastCheckAt))
 	}
 	p.clock(&r, instant{"last re-read", t.LastCheckAt}, instant{"newest copy", t.LastCopyAt}, instant{"last anchoring of the ledger", t.AnchoredAt})
+	if at := p.suspect[t.Target]; !at.IsZero() {
+		r.add(Warning, "the restore test of %s got damaged data from it, and it has not been re-read whole since", p.day(at))
+	}
 	if t.LastError != "" {
 		r.add(Warning, "last error: %s", strings.ReplaceAll(t.LastError, "\n", "; "))
 	}
@@ -326,6 +331,9 @@ func (p *posture) places(a catalog.Asset, j catalog.JobState, r *reasons) {
 	for _, t := range a.Targets {
 		if p.lights[t] == Failing {
 			broken = append(broken, fmt.Sprintf("%q", t))
+		}
+		if !p.suspect[t].IsZero() {
+			r.add(Warning, "target %q gave a restore test damaged data and has not been re-read whole since", t)
 		}
 		if j.LastGoodRun != "" && !slices.Contains(j.LastGoodOn, t) {
 			r.add(Warning, "the copy of the newest good backup on %q is owed", t)

@@ -178,6 +178,38 @@ func TestPassOfAnOlderBackup(t *testing.T) {
 	}
 }
 
+func (k kept) Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error) {
+	return k.tests.Checks(ctx, target, asOf)
+}
+
+// A target that gave a restore test damaged data is not green, nor is any job
+// with copies there, until every group of it has been read whole.
+func TestSuspectTarget(t *testing.T) {
+	k := healthy(t)
+	bad := tested(t, "20260519-010000-bb", "2026-05-19 03:00", catalog.VerdictFailed)
+	bad.Job, bad.Blames = "khac", catalog.BlamesCopy
+	k.tests.tests = []catalog.Test{bad}
+	light := func(why string, want State) {
+		t.Helper()
+		s, err := Posture(t.Context(), k, at(t, now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Jobs[0].State != want || s.Targets[0].State != want {
+			t.Errorf("%s: job %s (%s), target %s (%s)", why, s.Jobs[0].State, s.Jobs[0].Why, s.Targets[0].State, s.Targets[0].Why)
+		}
+	}
+	light("not read since", Warning)
+	read := func(n int, on string) {
+		k.tests.checks = append(k.tests.checks, catalog.Check{At: at(t, on), CheckFinished: catalog.CheckFinished{Target: testTarget, N: n, Of: 2, State: catalog.RunComplete, FinishedAt: at(t, on)}})
+	}
+	read(1, "2026-05-18 04:00")
+	read(2, "2026-05-19 04:00")
+	light("half was read before", Warning)
+	read(1, "2026-05-20 04:00")
+	light("read whole since", Good)
+}
+
 // The next backup is not invented within the time for which slots were made.
 func TestNextDue(t *testing.T) {
 	k := healthy(t)

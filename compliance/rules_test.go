@@ -167,6 +167,18 @@ func TestVerification(t *testing.T) {
 			s.reread(t, "noi-1", 1)
 			s.reread(t, "noi-2", 60)
 		}, Fail},
+		{"another job's restore test got damaged data", 60, func(s *scenario) {
+			s.reread(t, testTarget, 2)
+			x := s.tested(t, 1)
+			fails(x)
+			x.Job, x.Blames = "khac", catalog.BlamesCopy
+		}, Warn},
+		{"and it was read whole since", 60, func(s *scenario) {
+			x := s.tested(t, 3)
+			fails(x)
+			x.Job, x.Blames = "khac", catalog.BlamesCopy
+			s.reread(t, testTarget, 2)
+		}, Pass},
 		{"could not look", 200, func(s *scenario) {
 			s.reread(t, testTarget, 40, 1)
 			s.checks[1].State = catalog.RunInterrupted

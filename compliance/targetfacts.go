@@ -14,6 +14,7 @@ type targetFacts struct {
 	read     time.Time // newest group of packs read back whole
 	whole    time.Time // every group was read back whole at or after this; zero when never
 	damaged  time.Time // since when damage is known that no later re-read has cleared; zero when none
+	suspect  time.Time // when a restore test got damaged data, unless every group was read whole since
 	groups   int       // groups a full pass has
 	done     int       // groups read in the pass under way or last finished
 }
@@ -34,6 +35,9 @@ func (e *evaluation) target(ctx context.Context, name string) (*targetFacts, err
 	}
 	t := &targetFacts{enrolled: e.enrolled[name]}
 	t.follow(checks)
+	if at := e.suspect[name]; at.After(t.whole) {
+		t.suspect = at
+	}
 	e.targets[name] = t
 	return t, nil
 }

@@ -48,6 +48,10 @@ func (c *verification) asset(ctx context.Context, e *evaluation, r *Rule, a *ass
 			return judgement{}, err
 		}
 		outcome, why := c.copy(e, a, f, t, tests)
+		if !t.suspect.IsZero() {
+			outcome = worse(outcome, Warn)
+			why = sentences(fmt.Sprintf("“%s”: kiểm tra phục hồi ngày %s gặp dữ liệu hỏng, từ đó chưa đọc kiểm tra lại hết một vòng", f.Target, vnDate(t.suspect, e.loc)), why)
+		}
 		if !t.damaged.IsZero() {
 			outcome, why = c.damaged(e, f, t, len(sound) > 0)
 			j.remedy = "Thay hoặc sửa nơi lưu, tạo lại bản sao rồi đọc kiểm tra lại toàn bộ."

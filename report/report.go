@@ -198,6 +198,7 @@ type Target struct {
 	Read     time.Time `json:"read,omitzero"`
 	Whole    time.Time `json:"whole,omitzero"`
 	Damaged  time.Time `json:"damaged,omitzero"`
+	Suspect  time.Time `json:"suspect,omitzero"` // a restore test got damaged data, no full re-read since
 	Groups   int       `json:"groups"`
 	Done     int       `json:"done"`
 	Anchored time.Time `json:"anchored,omitzero"`

@@ -44,7 +44,8 @@ func fill(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	newest := time.Now().UTC()
+	// As an application writes it: local time without a zone.
+	newest := time.Now().In(time.FixedZone("Asia/Ho_Chi_Minh", 7*60*60))
 	for i := range rows {
 		day := newest.Add(-time.Duration(rows-1-i) * 10 * time.Minute)
 		if _, err := insert.ExecContext(ctx, i+1, day.Format(time.DateTime), fmt.Sprintf("Văn bản đến số %d về việc phối hợp công tác", i+1)); err != nil {

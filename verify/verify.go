@@ -3,7 +3,8 @@
 // against the facts of the source and the job's own checks.
 //
 // A test passes only on proof: at least one fact or check that was met on
-// restored data, and none that was not. What the tester could not look at, for
+// restored data, and none that was not. Data that hold nothing are proved by
+// nothing but a check that expects them to be empty. What the tester could not look at, for
 // want of space, a program, a permission or the target, is an error and never a
 // failed test; what it looked at and found wanting is a failed test and never an
 // error.
@@ -60,7 +61,7 @@ type Request struct {
 	Checks       []Check
 	Sample       bool           // of trees restore only the files that have facts
 	Seed         string         // chooses what the negative control damages
-	Control      bool           // damage the restored data afterwards and look again
+	Control      bool           // damage the restored data afterwards and look again; without Facts that is always done
 	Bin          string         // folder of the throwaway server's programs; empty: the system's
 	Location     *time.Location // of times without a zone that checks find; nil: UTC
 	OnProgress   func(done, total int64, remaining time.Duration)

@@ -71,7 +71,7 @@ func (c *artifactProperty) canary(e *evaluation, a *asset, f copyFact, t *target
 	if !opened.IsZero() {
 		days := e.age(opened)
 		return graded(days, c.canaryWarn, c.canaryFail, Pass),
-			fmt.Sprintf("“%s”: %s, giải mã thử %s", f.Target, f.Encryption, vnAgo(days))
+			fmt.Sprintf("“%s”: %s, đã giải mã thử %s", f.Target, f.Encryption, vnAgo(days))
 	}
 	days := e.age(t.firstCopy(a))
 	return graded(days, c.canaryFail, c.canaryFail, Warn),

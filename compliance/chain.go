@@ -39,7 +39,7 @@ const (
 
 func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgement, error) {
 	size := e.ledger.Size
-	j := judgement{posture: Pass, remedy: "Chạy “saoluu ledger verify” và “saoluu upkeep”; báo cáo ngay nếu sổ cái bị sửa."}
+	j := judgement{posture: Pass, remedy: "Chạy “saoluu ledger verify”; báo cáo ngay nếu sổ cái bị sửa."}
 	if size == 0 {
 		j.posture, j.since, j.why = Unknown, e.inv.SetAt, "sổ cái chưa có mục nào"
 		return j, nil
@@ -52,6 +52,9 @@ func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgeme
 		err = c.sample(ctx, e, anchors, &j)
 	} else {
 		err = c.all(ctx, e, anchors, &j)
+	}
+	if j.posture == Pass {
+		j.remedy = "Chạy “saoluu upkeep”." // whatever is open from here on is the anchor alone
 	}
 	c.fresh(e, anchors, &j)
 	return j, err
@@ -149,16 +152,16 @@ func spread(size int64, most int64) []int64 {
 
 // fresh judges the age of the newest checkpoint kept on a target.
 func (c *chainIntact) fresh(e *evaluation, anchors []catalog.Anchor, j *judgement) {
-	since, what := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu, sổ bắt đầu"
+	since, what, ago := e.begun(), "chưa gửi mốc sổ cái nào tới nơi lưu, sổ bắt đầu", "%s %s"
 	good := Warn // nothing was anchored at all
 	if n := len(anchors); n > 0 {
 		newest := anchors[n-1]
-		since, good = newest.At, Pass
+		since, good, ago = newest.At, Pass, "%s (%s)"
 		what = fmt.Sprintf("mốc sổ cái gần nhất gửi tới “%s” ngày %s", newest.Target, vnDate(newest.At, e.loc))
 		j.evidence = append(j.evidence, fmt.Sprintf("entry:%d", newest.Seq))
 	}
 	days := e.age(since)
 	outcome := graded(days, c.anchorWarn-1, c.anchorFail, good)
 	j.posture = worse(j.posture, outcome)
-	j.why = sentences(j.why, fmt.Sprintf("%s (%s)", what, vnAgo(days)))
+	j.why = sentences(j.why, fmt.Sprintf(ago, what, vnAgo(days)))
 }

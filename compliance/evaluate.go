@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"saoluu/internal/calendar"
@@ -106,7 +107,7 @@ func judgesRemoved(c assetCheck) bool {
 // subject judges one asset, or says why the rule leaves it out.
 func (e *evaluation) subject(ctx context.Context, c assetCheck, r *Rule, a *asset) (judgement, error) {
 	if !r.binds(a) {
-		why := fmt.Sprintf("mức quan trọng “%s”: điều khoản chỉ áp dụng cho dữ liệu quan trọng", importanceText(a.Importance))
+		why := fmt.Sprintf("mức quan trọng “%s”: điều khoản chỉ áp dụng cho dữ liệu mức %s", importanceText(a.Importance), r.importanceNames())
 		return judgement{posture: NA, why: why}, nil
 	}
 	if start, _ := a.start(r, e.loc); start.After(e.now) {
@@ -118,6 +119,17 @@ func (e *evaluation) subject(ctx context.Context, c assetCheck, r *Rule, a *asse
 // binds reports whether a rule is about the asset.
 func (r *Rule) binds(a *asset) bool {
 	return len(r.importance) == 0 || slices.Contains(r.importance, importanceWord(a.Importance))
+}
+
+// importanceNames lists the importance the rule is about as people read it.
+func (r *Rule) importanceNames() string {
+	var names []string
+	for _, i := range []string{"high", "normal", "low"} {
+		if slices.Contains(r.importance, importanceWord(i)) {
+			names = append(names, "“"+importanceText(i)+"”")
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // nothing is the finding about an empty selection, which must not pass for

@@ -57,9 +57,9 @@ func (c *objective) age(e *evaluation, r *Rule, a *asset) (Outcome, string) {
 	}
 	age := e.now.Sub(last)
 	if a.RPOSeconds <= 0 {
-		return c.undeclared, fmt.Sprintf("chưa khai báo RPO; dữ liệu mới nhất đã %s", vnSpan(age))
+		return c.undeclared, fmt.Sprintf("chưa khai báo RPO; dữ liệu mới nhất cách đây %s", vnSpan(age))
 	}
-	return c.compare("dữ liệu mới nhất đã", age, "RPO", seconds(float64(a.RPOSeconds)))
+	return c.compare("dữ liệu mới nhất cách đây", age, "RPO", seconds(float64(a.RPOSeconds)))
 }
 
 // time compares the newest measured restore with the RTO.

@@ -295,7 +295,7 @@ const slowRestore = "rto"
 func brokenAssertion(t catalog.Test) string {
 	for _, a := range t.Assertions {
 		if !a.OK && a.Name != slowRestore {
-			return fmt.Sprintf("%s: cần %s, thấy %s", a.Name, a.Expected, a.Actual)
+			return fmt.Sprintf("%s: cần %s, thấy %s", vnAssertion(a.Name), vnValue(a.Expected), vnValue(a.Actual))
 		}
 	}
 	if t.Error != "" {

@@ -24,7 +24,7 @@ func vnMonth(m calendar.Month) string { return fmt.Sprintf("%02d/%04d", m.Month,
 func vnSpan(d time.Duration) string {
 	switch {
 	case d < time.Minute:
-		return strings.ReplaceAll(fmt.Sprintf("%.1f giây", d.Seconds()), ".", ",")
+		return strings.ReplaceAll(strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0"), ".", ",") + " giây"
 	case d < time.Hour:
 		return vnPair(int(d/time.Minute), "phút", int(d%time.Minute/time.Second), "giây")
 	case d < 48*time.Hour:
@@ -37,7 +37,7 @@ func vnSpan(d time.Duration) string {
 // vnAgo writes an age in days.
 func vnAgo(days int) string {
 	if days <= 0 {
-		return "trong ngày"
+		return "hôm nay"
 	}
 	return fmt.Sprintf("%d ngày trước", days)
 }
@@ -86,4 +86,44 @@ func sentences(parts ...string) string {
 		}
 	}
 	return strings.Join(said, "; ")
+}
+
+// vnAssertion writes what a restore test asserted. Names that the operator gave
+// stay as they are.
+func vnAssertion(name string) string {
+	fixed := map[string]string{
+		"restore": "đọc bản sao từ nơi lưu", "freshness": "độ mới của dữ liệu", "rto": "thời gian phục hồi", "data": "dữ liệu để so sánh",
+		"stream": "luồng dữ liệu", "stream digest": "mã băm của luồng dữ liệu", "dump": "bản kết xuất", "load": "nạp bản kết xuất", "database": "cơ sở dữ liệu",
+		"roles": "vai trò người dùng", "facts: rows": "số dòng của các bảng", "facts: content": "nội dung các bảng", "facts: schema": "cấu trúc dữ liệu",
+		"facts: files": "số tệp", "facts: size": "kích thước tệp", "facts: mode": "quyền truy cập tệp", "facts: integrity": "kiểm tra toàn vẹn",
+		"facts: sequence": "giá trị dãy số",
+	}
+	if word, ok := fixed[name]; ok {
+		return word
+	}
+	return name
+}
+
+// vnValue writes what an assertion wanted or found, as far as the words are ours.
+func vnValue(text string) string {
+	fixed := map[string]string{
+		"the copy reads back from its target": "đọc được toàn bộ", "damaged": "bị hỏng", "the snapshot is on its target": "bản sao còn trên nơi lưu",
+		"not there": "không có", "it can be read": "đọc được", "it opens": "mở được", "the server takes the dump": "máy chủ nhận bản kết xuất",
+		"the server takes them": "máy chủ nhận", "refused": "bị từ chối", "something to assert": "có dữ liệu để so sánh", "no facts and no checks": "không có gì để so sánh",
+		"at least 1 row or file": "ít nhất 1 dòng hoặc tệp", "1 file": "1 tệp",
+	}
+	if word, ok := fixed[text]; ok {
+		return word
+	}
+	var n, of int
+	if read, err := fmt.Sscanf(text, "%d of %d", &n, &of); err == nil && read == 2 && text == fmt.Sprintf("%d of %d", n, of) {
+		return fmt.Sprintf("%d/%d", n, of)
+	}
+	if age, ok := strings.CutSuffix(text, " old"); ok {
+		most, limit := strings.CutPrefix(age, "at most ")
+		if d, err := time.ParseDuration(most); err == nil {
+			return map[bool]string{true: "không quá ", false: ""}[limit] + vnSpan(d)
+		}
+	}
+	return text
 }

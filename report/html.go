@@ -71,6 +71,15 @@ type page struct {
 	Silent        []Month
 }
 
+// Annex is the number an annex has on this page: the second is left out when the
+// first pages show all of it.
+func (p page) Annex(n int) int {
+	if n > 2 && p.Quiet == 0 {
+		return n - 1
+	}
+	return n
+}
+
 // A totalsLine is one kind of pack in the summary.
 type totalsLine struct {
 	Kind   compliance.Kind

@@ -143,15 +143,23 @@ func typeWord(t string) string {
 	}
 }
 
-// secondsText writes a measured time.
+// secondsText writes a measured time; nothing was measured when it is zero.
 func secondsText(s float64) string {
+	pair := func(a int, unit string, b int, minor string) string {
+		if b == 0 {
+			return fmt.Sprintf("%d %s", a, unit)
+		}
+		return fmt.Sprintf("%d %s %02d %s", a, unit, b, minor)
+	}
 	switch {
+	case s <= 0:
+		return "–"
 	case s < 60:
-		return strings.Replace(fmt.Sprintf("%.1f giây", s), ".", ",", 1)
+		return strings.Replace(strings.TrimSuffix(fmt.Sprintf("%.1f", s), ".0"), ".", ",", 1) + " giây"
 	case s < 3600:
-		return fmt.Sprintf("%d phút %02d giây", int(s)/60, int(s)%60)
+		return pair(int(s)/60, "phút", int(s)%60, "giây")
 	default:
-		return fmt.Sprintf("%d giờ %02d phút", int(s)/3600, int(s)%3600/60)
+		return pair(int(s)/3600, "giờ", int(s)%3600/60, "phút")
 	}
 }
 

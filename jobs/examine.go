@@ -27,6 +27,12 @@ func (r *Runner) Examine(ctx context.Context) []Examined {
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
 		all = append(all, Examined{fmt.Sprintf("target %q", name), r.examineTarget(ctx, name)})
 	}
+	return append(all, r.ExamineSources(ctx)...)
+}
+
+// ExamineSources is the part of Examine that needs neither catalog nor engine.
+func (r *Runner) ExamineSources(ctx context.Context) []Examined {
+	var all []Examined
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Jobs)) {
 		job := r.Config.Jobs[name]
 		source, err := r.source(job)

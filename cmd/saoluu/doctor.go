@@ -12,6 +12,7 @@ import (
 	"saoluu/catalog"
 	"saoluu/config"
 	"saoluu/internal/fault"
+	"saoluu/jobs"
 )
 
 const doctorHelp = `doctor looks at everything a night needs before the night comes: configuration,
@@ -56,20 +57,31 @@ func (a *app) doctor(ctx context.Context) error {
 	if e.say("restic", err) {
 		fmt.Printf("      %s, version %s, sha256 %.16s…\n", engine.Path, engine.Version, engine.SHA256)
 	}
-	e.say("scratch "+c.Paths.Scratch, writable(c.Paths.Scratch))
-	cat, err := catalog.Open(ctx, catalogOptions(c))
-	if !e.say("state "+c.Paths.State, err) {
+	made, err := writable(c.Paths.Scratch)
+	e.say("scratch "+c.Paths.Scratch+made, err)
+	if !e.say("state "+c.Paths.State, openable(ctx, c)) || engine == nil {
+		half := &jobs.Runner{Config: c, Now: clockNow()}
+		for _, r := range half.ExamineSources(ctx) {
+			e.say(r.What, r.Err)
+		}
 		return worst(e.results)
 	}
-	if err := cat.Close(); err != nil {
+	if err := a.examineSite(ctx, c, &e); err != nil {
 		return err
 	}
-	if engine != nil {
-		if err := a.examineSite(ctx, c, &e); err != nil {
-			return err
-		}
-	}
 	return worst(e.results)
+}
+
+// openable tries to open the catalog as work does.
+func openable(ctx context.Context, c *config.Config) error {
+	if err := ownState(c); err != nil {
+		return err
+	}
+	cat, err := catalog.Open(ctx, catalogOptions(c))
+	if err != nil {
+		return lostState(c, err)
+	}
+	return cat.Close()
 }
 
 // examineSite looks at targets and jobs.
@@ -85,14 +97,15 @@ func (a *app) examineSite(ctx context.Context, c *config.Config, e *examination)
 	return nil
 }
 
-// writable tries to make a file in a folder, or in the first parent there is.
-func writable(dir string) error {
+// writable tries to make a file in a folder. A folder that is not there is made
+// when it is first needed, and note says so.
+func writable(dir string) (note string, err error) {
 	f, err := os.CreateTemp(dir, ".doctor-*")
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // made when first needed; state is looked at on its own
+		return " (will be made)", nil
 	}
 	if err != nil {
-		return fault.New(fault.Denied, "write a file", err, "correct the permissions of the folder")
+		return "", fault.New(fault.Denied, "write a file", err, "correct the permissions of the folder")
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return "", errors.Join(f.Close(), os.Remove(f.Name()))
 }

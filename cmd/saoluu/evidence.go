@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -99,6 +100,9 @@ func evidenceExport(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := free(path); err != nil {
+			return err
+		}
 		if err := jobs.WriteBundle(path, bundle); err != nil {
 			return err
 		}
@@ -106,6 +110,19 @@ func evidenceExport(a *app) *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// free refuses a path where something is: evidence that was handed out is not
+// written over.
+func free(path string) error {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the file is there already")
+	}
+	return fault.New(fault.Refused, fmt.Sprintf("write %q", path), err, "choose another name with -o")
 }
 
 func verifyBundle(file string) error {

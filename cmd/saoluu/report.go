@@ -29,7 +29,7 @@ bytes. Without --period it takes the current month, without --as-of this moment.
 func reportCommand(a *app) *cobra.Command {
 	var period, asOf, format, out string
 	c := &cobra.Command{Use: "report", Short: "judge a period against the rules", Long: reportHelp, Args: cobra.NoArgs}
-	c.Flags().StringVar(&period, "period", "", "`PERIOD`: 2026-05, 2026-H1 or 2026")
+	c.Flags().StringVar(&period, "period", "", "`PERIOD`: 2026-05, 2026-Q4, 2026-H1 or 2026")
 	c.Flags().StringVar(&asOf, "as-of", "", "what was known at this `TIME` (RFC 3339)")
 	c.Flags().StringVar(&format, "format", "html", "html, json or csv")
 	c.Flags().StringVarP(&out, "output", "o", "", "write to `FILE` instead of standard output")

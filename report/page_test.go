@@ -132,6 +132,19 @@ func TestJSONKeys(t *testing.T) {
 	}
 }
 
+// Whoever checks a bundle compares its key with the one on the paper.
+func TestSignerOnPaper(t *testing.T) {
+	loc := zone(t)
+	r := build(t, site(t, time.Date(2025, time.August, 3, 0, 0, 0, 0, loc)), "2025-07", time.Date(2025, time.August, 2, 9, 0, 0, 0, loc))
+	if r.Ledger.VerifierKey != signerKey || r.Ledger.Fingerprint != signerPrint {
+		t.Errorf("%q, %q", r.Ledger.VerifierKey, r.Ledger.Fingerprint)
+	}
+	page := strings.ReplaceAll(html(t, r), "&#43;", "+")
+	if n := strings.Count(page, signerPrint); n != 2 || !strings.Contains(page, signerKey) {
+		t.Errorf("the fingerprint stands on the page %d times", n)
+	}
+}
+
 // A test that failed is named, with the day the job passed again.
 func TestFailedTestStays(t *testing.T) {
 	loc := zone(t)

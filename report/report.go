@@ -234,6 +234,11 @@ type Ledger struct {
 	Size int64  `json:"size"`
 	Root string `json:"root"` // base64, as in checkpoints
 	Code string `json:"code"` // short form of size and root, for paper
+	// VerifierKey is the public key of the site's signer as the ledger's first
+	// entry records it, and Fingerprint what "ssh-keygen -l" prints of it: empty
+	// when the entry has no such key.
+	VerifierKey string `json:"verifier_key,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 // Build evaluates the packs and gathers what the documents show. Errors are
@@ -256,6 +261,9 @@ func Build(ctx context.Context, source Source, req Request) (Report, error) {
 	r.Copies, r.Targets = copies(result), targets(result)
 	r.Classes, r.Untested, r.Removed = classes(result), untested(result), removed(result)
 	r.Verdict = verdict(r)
+	if err := r.Ledger.signer(ctx, source); err != nil {
+		return Report{}, err
+	}
 	tests := source.Tests(ctx, catalog.TestQuery{From: result.From, To: result.To, AsOf: result.AsOf})
 	r.Tests, err = r.tests(tests, inv)
 	return r, err

@@ -115,7 +115,7 @@ func site(t testing.TB, until time.Time) *catalog.Catalog {
 	gone := story{asset: catalog.Asset{Job: "cu", Title: "Phần mềm kế toán cũ", Category: "database", Importance: "normal", Secrecy: "none", Label: "noi-bo",
 		Owner: "Kế toán", Class: "nghiep-vu", Source: "sqlite", Method: "bản sao tệp", Schedule: "weekly on sat at 01:00", TestSchedule: "monthly on 5 at 03:00",
 		Targets: []string{"nas"}}, good: on(7, 14, 21, 28), failed: never, level: map[string]int{"nas": 3}}
-	w.add(catalog.SiteOpened{Name: "Sở Tư pháp tỉnh Hải Dương", Code: "STP-HD", Key: "k", Version: "test"}, w.inventory(append(all, gone)))
+	w.add(catalog.SiteOpened{Name: "Sở Tư pháp tỉnh Hải Dương", Code: "STP-HD", Key: signerKey, Version: "test"}, w.inventory(append(all, gone)))
 	removal := calendar.Date{Year: 2026, Month: time.April, Day: 20}
 	for d := calendar.DateOf(begin, loc); d.Start(loc).Before(until); d = d.AddDays(1) {
 		if d == removal {
@@ -134,6 +134,12 @@ func site(t testing.TB, until time.Time) *catalog.Catalog {
 	}
 	return c
 }
+
+// signerKey and signerPrint are a verifier key and what ssh-keygen -l prints of it.
+const (
+	signerKey   = "STP-HD+cd877d82+ARQddsS6wFOP7G9WV/ZCll+c6870HytD1HCMdVa6Uf1O"
+	signerPrint = "SHA256:xaNTv2E50xTpf3MT+FcxE/vTpmRUzNCOoFOkyMXt+80"
+)
 
 type writer struct {
 	t      testing.TB

@@ -123,6 +123,9 @@ func TestInventoryHistory(t *testing.T) {
 	asset := func(job, title string) catalog.Asset {
 		return catalog.Asset{Job: job, Title: title, Targets: []string{"nas"}}
 	}
+	if sum, err := f.InventoryDigest(f.ctx, time.Time{}); err != nil || sum != "" {
+		t.Errorf("digest %q, %v before the first inventory", sum, err)
+	}
 	if inv, err := f.Inventory(f.ctx, time.Time{}); err != nil || !inv.SetAt.IsZero() || len(inv.Assets) != 0 {
 		t.Errorf("before the first: %+v, %v", inv, err)
 	}
@@ -130,7 +133,7 @@ func TestInventoryHistory(t *testing.T) {
 	f.add(catalog.InventorySet{Assets: []catalog.Asset{asset("a", "A"), asset("b", "B")}, Targets: []catalog.TargetRow{{Name: "nas"}}})
 	f.clock.Set(day.AddDate(0, 0, 5))
 	t2 := f.clock.Now()
-	f.add(catalog.InventorySet{Assets: []catalog.Asset{asset("b", "B2"), asset("c", "C")}, Targets: []catalog.TargetRow{{Name: "usb"}}})
+	f.add(catalog.InventorySet{ConfigSHA256: "second", Assets: []catalog.Asset{asset("b", "B2"), asset("c", "C")}, Targets: []catalog.TargetRow{{Name: "usb"}}})
 	f.clock.Set(day.AddDate(0, 0, 9))
 	t3 := f.clock.Now()
 	f.add(catalog.InventorySet{Assets: []catalog.Asset{asset("a", "A3"), asset("c", "C")}, Targets: []catalog.TargetRow{{Name: "usb"}}})
@@ -141,6 +144,9 @@ func TestInventoryHistory(t *testing.T) {
 	equal(t, "set at", got.SetAt, t2)
 	equal(t, "since", got.Since, map[string]time.Time{"a": t1, "b": t1, "c": t2})
 	equal(t, "removed", got.Removed, []catalog.RemovedAsset{{Asset: asset("a", "A"), At: t2}})
+	if sum, err := f.InventoryDigest(f.ctx, t2.Add(time.Hour)); err != nil || sum != got.ConfigSHA256 || sum == "" {
+		t.Errorf("digest %q, %v; the inventory has %q", sum, err, got.ConfigSHA256)
+	}
 	got, err = f.Inventory(f.ctx, time.Time{})
 	if err != nil {
 		t.Fatal(err)

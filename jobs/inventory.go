@@ -28,12 +28,13 @@ var methods = map[string]string{
 func (r *Runner) SetInventory(ctx context.Context) error {
 	next := inventory(r.Config)
 	now := r.Now().UTC()
+	known, err := r.Catalog.InventoryDigest(ctx, now)
+	if err != nil || known == next.ConfigSHA256 {
+		return err
+	}
 	last, err := r.Catalog.Inventory(ctx, now)
 	if err != nil {
 		return err
-	}
-	if last.ConfigSHA256 == next.ConfigSHA256 {
-		return nil
 	}
 	events := []catalog.Event{next}
 	until, err := r.Catalog.PlannedUntil(ctx)

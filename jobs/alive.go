@@ -55,20 +55,20 @@ func ours(lock *flock.Flock) bool {
 	return err == nil && os.SameFile(held, named)
 }
 
-// bury removes the lock file of a run that nobody is doing. It reports whether
-// the run's process was cut off, and whether it is alive.
-func (r *Runner) bury(id string) (cutOff, alive bool, err error) {
+// bury removes the lock file of a run that nobody is doing; it reports whether
+// somebody is.
+func (r *Runner) bury(id string) (alive bool, err error) {
 	path := lockPath(r.Config, id)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, false, nil
-	}
 	lock := flock.New(path)
 	free, err := lock.TryLock()
 	if err != nil || !free {
-		return false, !free, err
+		return !free, err
 	}
-	cutOff = ours(lock)
-	return cutOff, false, errors.Join(os.Remove(path), lock.Unlock())
+	err = os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // it ended while we looked
+	}
+	return false, errors.Join(err, lock.Unlock())
 }
 
 // alive reports whether a process of this machine is doing the run.
@@ -91,18 +91,26 @@ func Alive(c *config.Config, id string) (bool, error) {
 	return !free, nil
 }
 
+// cutOff counts the runs, tests, restores and upkeeps whose process died in them.
+func (r *Runner) cutOff() (n int, err error) {
+	err = eachName(StatePath(r.Config, "locks"), "run-", func(_, id string) error {
+		alive, err := r.alive(id)
+		if err == nil && !alive {
+			n++
+		}
+		return err
+	})
+	return n, err
+}
+
 // sweep removes the lock files and scratch folders of runs that are over, and,
-// when nobody is at work, what restic and the pump left in scratch. It returns
-// how many processes were cut off.
-func (r *Runner) sweep() (cutOff int, err error) {
+// when nobody is at work, what restic and the pump left in scratch.
+func (r *Runner) sweep() error {
 	busy, scratch := false, r.Config.Paths.Scratch
-	err = errors.Join(
+	err := errors.Join(
 		eachName(StatePath(r.Config, "locks"), "run-", func(_, id string) error {
-			dead, alive, err := r.bury(id)
+			alive, err := r.bury(id)
 			busy = busy || alive || err != nil
-			if dead {
-				cutOff++
-			}
 			return err
 		}),
 		eachName(scratch, "run-", func(path, id string) error {
@@ -114,12 +122,12 @@ func (r *Runner) sweep() (cutOff int, err error) {
 			return os.RemoveAll(path)
 		}))
 	if busy {
-		return cutOff, err
+		return err
 	}
 	for _, prefix := range leftovers {
 		err = errors.Join(err, eachName(scratch, prefix, func(path, _ string) error { return os.RemoveAll(path) }))
 	}
-	return cutOff, err
+	return err
 }
 
 // leftovers are the names of temporary files that a killed restic or pump leaves

@@ -36,12 +36,12 @@ func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 		}
 	}
 	_, collected := r.tester().Collect(ctx)
-	cutOff, swept := r.sweep()
-	problems := []error{collected, swept}
-	if len(events) > 0 || cutOff > 0 {
-		problems = append(problems, r.clearLocks(ctx))
+	problems := []error{collected}
+	// What says that somebody died goes last: this process may die here too.
+	if n, err := r.cutOff(); n > 0 || err != nil {
+		problems = append(problems, err, r.clearLocks(ctx))
 	}
-	return len(events), errors.Join(problems...)
+	return len(events), errors.Join(append(problems, r.sweep())...)
 }
 
 // interruptions returns the ends of runs and tests whose process is gone. A run is

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,7 +24,7 @@ func moreCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exitsCommand, "fails": failsCommand, "until": untilCommand,
 		"start": startCommand, "signal": signalCommand, "end": endCommand, "orphans": orphansCommand,
-		"mount": mountCommand, "finding": findingCommand,
+		"mount": mountCommand, "locked": lockedCommand, "finding": findingCommand,
 	}
 }
 
@@ -74,15 +74,17 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		_ = ts.Exec(args[1], args[2:]...) // what it says decides
-		if pattern.MatchString(ts.ReadFile("stdout")) {
+	path, err := lookPath(args[1], ts.Getenv("PATH"))
+	ts.Check(err)
+	var said []byte
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		cmd := exec.Cmd{Path: path, Args: args[1:], Dir: ts.MkAbs("."), Env: environment(ts)}
+		said, err = cmd.Output() // what it says decides
+		if pattern.Match(said) {
 			return
 		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("%s: no %q within %s", strings.Join(args[1:], " "), args[0], patience)
-		}
 	}
+	ts.Fatalf("%s: no %q within %s; the last time: %v\n%s", strings.Join(args[1:], " "), args[0], patience, err, said)
 }
 
 // processes are the programs a script has started, by name.
@@ -92,10 +94,20 @@ type processesKey struct{}
 
 func started(ts *testscript.TestScript) processes { return ts.Value(processesKey{}).(processes) }
 
-// passedOn are the variables that a started program gets.
+// passedOn are the variables that programs get which a script starts.
 var passedOn = []string{
 	"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "SAOLUU_RESTIC", "SAOLUU_CONFIG", "SAOLUU_TEST_CLOCK",
-	"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "PGHOST", "PGUSER",
+	"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "PGHOST", "PGUSER", "RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE",
+}
+
+func environment(ts *testscript.TestScript) []string {
+	var env []string
+	for _, key := range passedOn {
+		if value := ts.Getenv(key); value != "" {
+			env = append(env, key+"="+value)
+		}
+	}
+	return env
 }
 
 // start NAME PROGRAM [ARG...] starts a program whose output goes to NAME.out and
@@ -110,12 +122,7 @@ func startCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	path, err := lookPath(args[1], ts.Getenv("PATH"))
 	ts.Check(err)
-	cmd := &exec.Cmd{Path: path, Args: args[1:], Dir: ts.MkAbs("."), SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
-	for _, key := range passedOn {
-		if value := ts.Getenv(key); value != "" {
-			cmd.Env = append(cmd.Env, key+"="+value)
-		}
-	}
+	cmd := &exec.Cmd{Path: path, Args: args[1:], Dir: ts.MkAbs("."), Env: environment(ts)}
 	out, err := os.Create(ts.MkAbs(name + ".out"))
 	ts.Check(err)
 	defer out.Close()
@@ -281,4 +288,15 @@ func findingCommand(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Fatalf("no finding of %s for %s", args[0], args[1])
+}
+
+// locked TARGET waits until restic holds a lock in the repository in that folder;
+// with ! until it holds none. What a killed restic had not yet given its name is
+// no lock.
+func lockedCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: locked TARGET")
+	}
+	whole := filepath.Join(args[0], "locks", strings.Repeat("[0-9a-f]", 64))
+	waitforCommand(ts, neg, []string{whole})
 }

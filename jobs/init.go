@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"saoluu/catalog"
@@ -45,12 +46,34 @@ func CreateState(ctx context.Context, c *config.Config, o catalog.Options, versi
 	if err != nil {
 		return err
 	}
+	return createCatalog(ctx, o, catalog.SiteOpened{Name: c.Site.Name, Code: c.Site.Code, Key: signer.VerifierKey(), Version: version})
+}
+
+// createCatalog makes a catalog that has its first entry from the moment it has
+// its name: whoever dies on the way leaves none.
+func createCatalog(ctx context.Context, o catalog.Options, opened catalog.SiteOpened) error {
+	final := o.Path
+	if _, err := os.Lstat(final); !errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.Refused, fmt.Sprintf("make catalog %q", final), errors.Join(errors.New("it is there already"), err), "")
+	}
+	o.Path = final + ".new"
+	for _, left := range []string{o.Path, o.Path + "-wal", o.Path + "-shm"} {
+		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fault.New(fault.Failed, "make the catalog", err, "")
+		}
+	}
 	cat, err := catalog.Create(ctx, o)
 	if err != nil {
 		return err
 	}
-	_, err = cat.Append(ctx, catalog.SiteOpened{Name: c.Site.Name, Code: c.Site.Code, Key: signer.VerifierKey(), Version: version})
-	return errors.Join(err, cat.Close())
+	_, err = cat.Append(ctx, opened)
+	if err := errors.Join(err, cat.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(o.Path, final); err != nil {
+		return fault.New(fault.Failed, "make the catalog", err, "")
+	}
+	return durable.SyncDir(filepath.Dir(final))
 }
 
 // Enrolled is one target made ready by Init.

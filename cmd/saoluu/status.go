@@ -111,7 +111,7 @@ func statusCode(s compliance.State) int {
 func printStatus(s compliance.Status, loc *time.Location) {
 	fmt.Printf("%s", paint(os.Stdout, stateColour(string(s.Overall)), string(s.Overall)))
 	if s.Why != "" {
-		fmt.Printf(": %s", s.Why)
+		fmt.Printf(": %s", safe(s.Why))
 	}
 	fmt.Println()
 	t := &table{}

@@ -54,7 +54,7 @@ func CreateState(ctx context.Context, c *config.Config, o catalog.Options, versi
 func createCatalog(ctx context.Context, o catalog.Options, opened catalog.SiteOpened) error {
 	final := o.Path
 	if _, err := os.Lstat(final); !errors.Is(err, fs.ErrNotExist) {
-		return fault.New(fault.Refused, fmt.Sprintf("make catalog %q", final), errors.Join(errors.New("it is there already"), err), "")
+		return fault.New(fault.Refused, fmt.Sprintf("make catalog %q", final), errors.Join(errors.New("it is there already"), err), "move it away first, if it is to be given up")
 	}
 	o.Path = final + ".new"
 	for _, left := range []string{o.Path, o.Path + "-wal", o.Path + "-shm"} {

@@ -83,11 +83,15 @@ func (r repository) bytes() (sum int64, err error) {
 }
 
 // stub is a restic that does nothing but say that it did. Only builtins of
-// the shell, so that it costs as little as a program can.
+// the shell, so that it costs as little as a program can. The snapshot's id is
+// made of the run's, which is unique where process ids come round again.
 const stub = `#!/bin/sh
 case "$*" in
 *' backup '*)
-	id=$(printf '%064x' $$)
+	case "$*" in
+	*run=*) r=${*##*run=}; r=${r%% *}; d=${r#*-}; id=$(printf '%044d%s%s%s' 0 "${r%%-*}" "${d%-*}" "${r##*-}") ;;
+	*) id=$(printf '%064x' $$) ;;
+	esac
 	: >"$RESTIC_REPOSITORY/snapshots/$id"
 	echo '{"message_type":"summary","files_new":1,"total_files_processed":1,"total_bytes_processed":1,"data_added":1,"snapshot_id":"'$id'"}'
 	;;

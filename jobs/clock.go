@@ -24,6 +24,24 @@ type Clock struct {
 	mono     time.Duration
 	jumpedAt time.Duration // Mono reading of the last jump
 	jumped   bool
+	untold   []Jump
+}
+
+// A Jump is a move of the wall clock that time does not make.
+type Jump struct {
+	Before time.Time // what the clock would have shown
+	After  time.Time // what it showed
+}
+
+// Jumps looks at the clocks and returns the jumps that it has not returned
+// before, whoever looked when they were seen.
+func (c *Clock) Jumps() []Jump {
+	c.Look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.untold
+	c.untold = nil
+	return all
 }
 
 // Look reads both clocks and reports a jump since the last look.
@@ -37,6 +55,7 @@ func (c *Clock) Look() (before, after time.Time, jumped bool) {
 	c.started, c.wall, c.mono = true, wall, mono
 	if jumped {
 		c.jumped, c.jumpedAt = true, mono
+		c.untold = append(c.untold, Jump{expected, wall})
 	}
 	return expected, wall, jumped
 }

@@ -149,10 +149,12 @@ func (d *Daemon) tick(ctx context.Context) error {
 		return nil
 	}
 	r := d.runner()
-	if before, after, jumped := r.Clock.Look(); jumped {
-		r.Log.Warn().Time("expected", before).Time("found", after).Msg("the clock jumped")
-		if _, err := r.Catalog.Append(ctx, catalog.ClockJumped{Before: before.UTC(), After: after.UTC()}); err != nil {
-			return err
+	if jumps := r.Clock.Jumps(); len(jumps) > 0 {
+		for _, j := range jumps {
+			r.Log.Warn().Time("expected", j.Before).Time("found", j.After).Msg("the clock jumped")
+			if _, err := r.Catalog.Append(ctx, catalog.ClockJumped{Before: j.Before.UTC(), After: j.After.UTC()}); err != nil {
+				return err
+			}
 		}
 		if err := r.Plan(ctx); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"saoluu/catalog"
 )
 
 // A queue holds the work found due at the last look into the catalog, and hands
@@ -51,7 +53,7 @@ func (q *queue) take(now time.Time) (work, bool) {
 	for len(q.pending) > 0 && len(q.busy) < q.limit {
 		w := q.pending[0]
 		q.pending = q.pending[1:]
-		if q.busy[w.key()] || now.Before(q.waiting[w.key()]) || w.slot.Due.After(now) {
+		if q.busy[w.key()] || now.Before(q.waiting[w.key()]) || w.slot.Due.After(now) || q.premature(w) {
 			continue // the next look finds it
 		}
 		q.busy[w.key()] = true
@@ -61,6 +63,12 @@ func (q *queue) take(now time.Time) (work, bool) {
 		q.pending = nil
 	}
 	return work{}, false
+}
+
+// premature reports whether w is a restore test of a job that is being backed up:
+// after a time when nobody was there, the test would try the backup of before.
+func (q *queue) premature(w work) bool {
+	return w.slot.Action == catalog.ActionTest && q.busy[[2]string{w.slot.Job, catalog.ActionBackup}]
 }
 
 // done frees the place of w, which is not taken up again before until; the zero

@@ -136,5 +136,11 @@ func TestClock(t *testing.T) {
 		if got := c.JumpedSince(mark); got != tt.want {
 			t.Errorf("%s: jumped since the mark %v, want %v", tt.name, got, tt.want)
 		}
+		if got := len(c.Jumps()) > 0; got != tt.want {
+			t.Errorf("%s: told a jump that was seen by another look: %v, want %v", tt.name, got, tt.want)
+		}
+		if got := c.Jumps(); len(got) > 0 {
+			t.Errorf("%s: told twice: %v", tt.name, got)
+		}
 	}
 }

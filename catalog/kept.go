@@ -108,7 +108,7 @@ func (p *projection) flush(ctx context.Context) error {
 		}
 	}
 	for _, name := range sortedKeys(p.kept) {
-		if err := p.w.exec(ctx, `INSERT INTO kept(name, value) VALUES(?,?) ON CONFLICT DO UPDATE SET value=max(value, excluded.value)`, name, p.kept[name]); err != nil {
+		if err := p.w.exec(ctx, `INSERT INTO kept(name, value) VALUES(?,?) ON CONFLICT DO UPDATE SET value=excluded.value`, name, p.kept[name]); err != nil {
 			return err
 		}
 	}

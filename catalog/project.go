@@ -136,7 +136,8 @@ func (p *projection) next(ctx context.Context, counter *int64, query string) (in
 	return n, nil
 }
 
-func (p *projection) keep(name string, value int64) { p.kept[name] = max(p.kept[name], value) }
+// keep sets a kept value; the last one counts.
+func (p *projection) keep(name string, value int64) { p.kept[name] = value }
 
 func (p *projection) mark(ctx context.Context, kind int64, subject string, seq, at int64) error {
 	id, err := p.name(ctx, subject)

@@ -110,8 +110,9 @@ func (c *Catalog) NextDue(ctx context.Context) (time.Time, error) {
 	return instant(due), classify("read the next slot", err)
 }
 
-// PlannedUntil returns the instant up to which slots have been planned, the zero
-// time before the first plan.
+// PlannedUntil returns the instant up to which the last plan made slots, the zero
+// time before the first plan. It goes back when a plan was made by a clock that
+// was ahead and is made anew.
 func (c *Catalog) PlannedUntil(ctx context.Context) (time.Time, error) {
 	var until int64
 	err := c.read.QueryRowContext(ctx, `SELECT coalesce((SELECT value FROM kept WHERE name='planned'),0)`).Scan(&until)

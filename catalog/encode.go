@@ -69,6 +69,8 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[HoldSet](body)
 	case "restore-finished":
 		return decodeAs[RestoreFinished](body)
+	case "catalog-compared":
+		return decodeAs[CatalogCompared](body)
 	}
 	return nil, fmt.Errorf("event kind %q is not known", kind)
 }

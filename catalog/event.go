@@ -395,6 +395,15 @@ type CheckpointAnchored struct {
 	Snapshot string `json:"snapshot"`
 }
 
+// CatalogCompared records that the whole ledger was hashed again and replayed,
+// and the tables compared with what it tells.
+type CatalogCompared struct {
+	Entries  int64    `json:"entries"`         // that were there
+	Problems int      `json:"problems"`        // differences found; 0 with Error empty is good
+	Where    []string `json:"where,omitempty"` // tables and entries that differ, the first few; never a value
+	Error    string   `json:"error,omitempty"` // could not look
+}
+
 // HoldSet stops (Held) or resumes deletion of a run.
 type HoldSet struct {
 	Run    string `json:"run"`
@@ -440,3 +449,4 @@ func (ClockJumped) Kind() string        { return "clock-jumped" }
 func (CheckpointAnchored) Kind() string { return "checkpoint-anchored" }
 func (HoldSet) Kind() string            { return "hold-set" }
 func (RestoreFinished) Kind() string    { return "restore-finished" }
+func (CatalogCompared) Kind() string    { return "catalog-compared" }

@@ -191,6 +191,16 @@ type Anchor struct {
 	At  time.Time // of the entry
 }
 
+// A Comparison is the outcome of comparing the tables with the ledger.
+type Comparison struct {
+	CatalogCompared
+	Seq int64
+	At  time.Time // of the entry; zero when there has been none
+}
+
+// Good reports whether a comparison was made and found nothing.
+func (c Comparison) Good() bool { return !c.At.IsZero() && c.Problems == 0 && c.Error == "" }
+
 // A SnapshotRow is one snapshot the catalog believes to be on a target: written
 // there by a run or a later copy, and not deleted by retention since.
 type SnapshotRow struct {

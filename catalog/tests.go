@@ -65,6 +65,19 @@ func (c *Catalog) Anchors(ctx context.Context, asOf time.Time) ([]Anchor, error)
 		func(e CheckpointAnchored, seq, at int64) Anchor { return Anchor{e, seq, instant(at)} }))
 }
 
+// Compared returns the newest comparison of the tables with the ledger, as known
+// at asOf. It is read from the ledger alone: a table that somebody changed must
+// not hide that it was found.
+func (c *Catalog) Compared(ctx context.Context, asOf time.Time) (Comparison, error) {
+	found, err := collect(decoded(ctx, c, "read the newest comparison with the ledger",
+		`SELECT seq, entry FROM ledger WHERE kind=? AND kind>=16 AND at<=? ORDER BY seq DESC LIMIT 1`, []any{kindCompared, asOfSeconds(asOf)},
+		func(e CatalogCompared, seq, at int64) Comparison { return Comparison{e, seq, instant(at)} }))
+	if err != nil || len(found) == 0 {
+		return Comparison{}, err
+	}
+	return found[0], nil
+}
+
 // Controls returns the newest negative control of each kind of source, as known
 // at asOf.
 func (c *Catalog) Controls(ctx context.Context, asOf time.Time) (map[string]Control, error) {

@@ -2,6 +2,7 @@ package compliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -10,9 +11,9 @@ import (
 )
 
 // chainIntact is the check of the ledger: nothing in it was changed, and its
-// state is kept on another target every day.
+// state is kept on another target every day, and the tables are what it tells.
 type chainIntact struct {
-	anchorWarn int // days since a signed checkpoint was put on a target
+	anchorWarn int // days since a signed checkpoint was put on a target, or the tables were compared
 	anchorFail int
 	rehash     int64 // entries up to which all are hashed again
 }
@@ -57,7 +58,43 @@ func (c *chainIntact) site(ctx context.Context, e *evaluation, _ *Rule) (judgeme
 		j.remedy = "Chạy “saoluu upkeep”." // whatever is open from here on is the anchor alone
 	}
 	c.fresh(e, anchors, &j)
-	return j, err
+	return j, errors.Join(err, c.tables(ctx, e, &j))
+}
+
+const tablesRemedy = "Chạy “saoluu catalog verify” để xem chỗ khác, “saoluu catalog rebuild” để lập lại bảng từ sổ cái, tìm người đã sửa, rồi chạy “saoluu upkeep”."
+
+// tables judges the newest comparison of the tables with the ledger: whatever else
+// is reported was read from them. It grows old like a checkpoint.
+func (c *chainIntact) tables(ctx context.Context, e *evaluation, j *judgement) error {
+	last, outcome, why, remedy := e.compared, Pass, "", tablesRemedy
+	if last.Good() && last.At.After(e.now) {
+		var err error
+		if last, err = e.view.Compared(ctx, e.now); err != nil {
+			return fmt.Errorf("read the comparison of the tables: %w", err)
+		}
+	}
+	switch {
+	case last.At.IsZero():
+		outcome, why, remedy = Warn, "chưa đối chiếu bảng dữ liệu với sổ cái lần nào", "Chạy “saoluu upkeep”."
+	case last.Error != "":
+		outcome, why = Unknown, fmt.Sprintf("không đối chiếu được bảng dữ liệu với sổ cái ngày %s", vnDate(last.At, e.loc))
+		j.since = last.At
+	case last.Problems > 0:
+		outcome, why = Fail, fmt.Sprintf("đối chiếu ngày %s: %d chỗ không khớp sổ cái", vnDate(last.At, e.loc), last.Problems)
+	default:
+		days := e.age(last.At)
+		outcome = graded(days, c.anchorWarn-1, c.anchorFail, Pass)
+		why, remedy = fmt.Sprintf("bảng dữ liệu đối chiếu khớp với sổ cái %s", vnAgo(days)), "Chạy “saoluu upkeep”."
+	}
+	if severity(outcome) > severity(j.posture) || j.posture == Pass {
+		j.remedy = remedy
+	}
+	j.posture = worse(j.posture, outcome)
+	j.why = sentences(j.why, why)
+	if !last.At.IsZero() {
+		j.evidence = append(j.evidence, fmt.Sprintf("entry:%d", last.Seq))
+	}
+	return nil
 }
 
 // all reads every entry, builds the tree anew and compares its root, now and

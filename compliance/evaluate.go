@@ -149,6 +149,7 @@ func (e *evaluation) finding(p *Pack, r *Rule, a *asset, j judgement) Finding {
 	if j.period == "" {
 		j.period = j.posture
 	}
+	e.distrust(r, &j)
 	f := Finding{
 		Rule: r.ID, Clause: r.Ref, Pack: p.ID, Kind: p.Kind, Title: r.Title, Subject: "", Name: e.inv.Site.Name,
 		Posture: j.posture, Period: j.period, Result: worse(j.posture, j.period), Why: j.why, Evidence: unique(j.evidence),
@@ -167,6 +168,23 @@ func (e *evaluation) finding(p *Pack, r *Rule, a *asset, j judgement) Finding {
 		}
 	}
 	return f
+}
+
+// distrust takes the green off what was read from tables that are not what the
+// ledger tells. The ledger's own rule says what was found.
+func (e *evaluation) distrust(r *Rule, j *judgement) {
+	if _, own := r.check.(*chainIntact); own || e.compared.Problems == 0 {
+		return
+	}
+	for _, o := range []*Outcome{&j.posture, &j.period} {
+		if *o == Pass || *o == Pending {
+			*o, j.since = Unknown, e.compared.At
+		}
+	}
+	if j.posture == Unknown && j.since.Equal(e.compared.At) {
+		j.why = sentences("không kết luận được: bảng dữ liệu không khớp sổ cái", j.why)
+		j.remedy = tablesRemedy
+	}
 }
 
 // unique drops references that are there already.

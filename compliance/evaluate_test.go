@@ -195,6 +195,7 @@ func TestChain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			s.compared = []catalog.Comparison{{At: at(t, "2026-05-20")}}
 			s.anchors = append(s.anchors, catalog.Anchor{At: at(t, a), CheckpointAnchored: catalog.CheckpointAnchored{Target: testTarget, Size: 4, Root: root.String()}})
 		}
 		return s
@@ -213,6 +214,10 @@ func TestChain(t *testing.T) {
 		{"never, a ledger of today", scene(), func(s *scenario) { s.set = at(t, "2026-05-20") }, Warn},
 		{"an entry changed", scene("2026-05-19"), func(s *scenario) { s.broken = true }, Fail},
 		{"an entry gone", scene("2026-05-19"), func(s *scenario) { s.entries = s.entries[:3] }, Fail},
+		{"never compared with the tables", scene("2026-05-19"), func(s *scenario) { s.compared = nil }, Warn},
+		{"compared 8 days ago", scene("2026-05-19"), func(s *scenario) { s.compared[0].At = at(t, "2026-05-12") }, Fail},
+		{"a table changed", scene("2026-05-19"), func(s *scenario) { s.compared[0].Problems = 2 }, Fail},
+		{"the tables could not be compared", scene("2026-05-19"), func(s *scenario) { s.compared[0].Error = "disk" }, Unknown},
 		{"history rewritten after an anchor", scene("2026-05-18", "2026-05-19"), func(s *scenario) { s.anchors[0].Root = "AAAA" }, Fail},
 	}
 	for _, tt := range tests {
@@ -224,6 +229,18 @@ func TestChain(t *testing.T) {
 				t.Errorf("%s, want %s: %s", f.Result, tt.want, f.Why)
 			}
 		})
+	}
+}
+
+// What was read from tables that are not what the ledger tells passes no rule.
+func TestTablesChanged(t *testing.T) {
+	s := nightly(t, 2, now)
+	if f := judge(t, s, "HD39-8.3a-2", "2026-05", now); f.Result != Pass {
+		t.Fatalf("before: %s: %s", f.Result, f.Why)
+	}
+	s.compared = []catalog.Comparison{{At: at(t, "2026-05-20"), CatalogCompared: catalog.CatalogCompared{Problems: 1}}}
+	if f := judge(t, s, "HD39-8.3a-2", "2026-05", now); f.Result != Unknown || !strings.Contains(f.Why, "không khớp sổ cái") {
+		t.Errorf("after: %s: %s", f.Result, f.Why)
 	}
 }
 
@@ -274,6 +291,7 @@ func TestChainOfLongLedger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			s.compared = []catalog.Comparison{{At: at(t, "2026-05-20")}}
 			s.anchors = []catalog.Anchor{{At: at(t, "2026-05-20"), CheckpointAnchored: catalog.CheckpointAnchored{Target: testTarget, Size: 5, Root: root.String()}}}
 			tt.change(s)
 			pack := &Pack{Kind: Binding, Rules: []Rule{{ID: "X-1", Title: "x", check: &chainIntact{anchorWarn: 2, anchorFail: 7, rehash: 4}}}}

@@ -29,6 +29,7 @@ type evaluation struct {
 	controls map[string]catalog.Control
 	failures failures
 	suspect  map[string]time.Time // of the targets, before their re-reads are seen
+	compared catalog.Comparison   // of the tables with the ledger, the newest
 	ledger   Ledger
 }
 
@@ -115,6 +116,9 @@ func begin(ctx context.Context, view View, period calendar.ReportPeriod, asOf ti
 	e.collect()
 	if err := e.readMonths(ctx); err != nil {
 		return nil, err
+	}
+	if e.compared, err = view.Compared(ctx, e.asOf); err != nil {
+		return nil, fmt.Errorf("read the comparison of the tables: %w", err)
 	}
 	e.controls, err = view.Controls(ctx, e.now)
 	if err != nil {

@@ -116,6 +116,12 @@ func (sc *scenario) addLedger(s *scope) {
 	for _, e := range sc.entries {
 		tree.add(tlog.RecordHash(e.JSON))
 	}
+	for i, at := range s.instants("compared", sc.loc) {
+		sc.compared = append(sc.compared, catalog.Comparison{Seq: int64(4000 + i), At: at})
+	}
+	for i, at := range s.instants("tables_changed", sc.loc) {
+		sc.compared = append(sc.compared, catalog.Comparison{Seq: int64(5000 + i), At: at, CatalogCompared: catalog.CatalogCompared{Problems: 1}})
+	}
 	for i, at := range s.instants("anchors", sc.loc) {
 		sc.anchors = append(sc.anchors, catalog.Anchor{Seq: int64(3000 + i), At: at,
 			CheckpointAnchored: catalog.CheckpointAnchored{Target: testTarget, Size: tree.size, Root: tree.root().String()}})

@@ -68,6 +68,7 @@ type PostureView interface {
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
 	testReader
 	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
+	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	planner
 }
 
@@ -80,7 +81,7 @@ type planner interface {
 const (
 	overdueGrace  = time.Hour           // a slot may be open so long after it was due
 	importantAge  = 31 * 24 * time.Hour // the monthly duty in days (requirements on monthly backups)
-	anchorAge     = 48 * time.Hour      // the ledger is anchored daily
+	anchorAge     = 48 * time.Hour      // the ledger is anchored and the tables are compared with it daily
 	plannedAhead  = 24 * time.Hour      // a daemon plans hours ahead; more was planned by a wrong clock
 	clockTolerant = 5 * time.Minute     // a time so far in the future means a clock was wrong
 )
@@ -123,9 +124,13 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if err := p.failures(ctx, view); err != nil {
 		return Status{}, err
 	}
+	if p.compared, err = view.Compared(ctx, now.Add(clockTolerant)); err != nil {
+		return Status{}, fmt.Errorf("read the comparison of the tables: %w", err)
+	}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
+	p.tables(&s)
 	return s, nil
 }
 
@@ -136,6 +141,7 @@ type posture struct {
 	inv      catalog.InventoryAt
 	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
+	compared catalog.Comparison      // of the tables with the ledger, the newest
 	lights   map[string]State        // of the targets
 	bad      map[string]catalog.Test // by job: the failed test of its newest backup that no pass has answered
 	suspect  map[string]time.Time    // by target: when a restore test last got damaged data from it, not read whole since

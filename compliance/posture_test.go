@@ -18,10 +18,15 @@ type kept struct {
 	controls map[string]catalog.Control
 	planned  time.Time
 	tests    scenario // its restore tests alone
+	compared catalog.Comparison
 }
 
 func (k kept) Tests(ctx context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error] {
 	return k.tests.Tests(ctx, q)
+}
+
+func (k kept) Compared(context.Context, time.Time) (catalog.Comparison, error) {
+	return k.compared, nil
 }
 
 func (k kept) PlannedUntil(context.Context) (time.Time, error) { return k.planned, nil }
@@ -57,6 +62,7 @@ func healthy(t testing.TB) *kept {
 			LastCheck: catalog.RunComplete, AnchoredAt: at(t, "2026-05-20 04:00"), NextDue: at(t, "2026-05-21 04:00"),
 		}},
 		planned:  at(t, "2026-05-20 11:00"),
+		compared: catalog.Comparison{At: at(t, "2026-05-20 04:00")},
 		controls: map[string]catalog.Control{"files": {ControlFinished: catalog.ControlFinished{Source: "files", Caught: true}}},
 	}
 }
@@ -123,6 +129,14 @@ func TestPosture(t *testing.T) {
 		{"a target without repository", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.Repository = "" }, Warning, "target kho"},
 		{"a target the catalog has not heard of", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.targets = nil }, Warning, "target kho"},
 		{"the ledger is not anchored", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.AnchoredAt = at(t, "2026-05-17") }, Warning, "target kho"},
+		{"a table was changed", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.compared.Problems, k.compared.Where = 1, []string{"table tests"}
+		}, Failing, "table tests"},
+		{"the tables could not be compared", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.compared.Error = "disk" }, NoIdea, "could not be compared"},
+		{"the tables were never compared", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.compared = catalog.Comparison{} }, Warning, "not been compared"},
+		{"the tables were compared long ago", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.compared.At = at(t, "2026-05-17")
+		}, Warning, "last compared"},
 		{"no job at all", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv.Assets = nil }, Warning, "no job"},
 		{"no inventory yet", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv = catalog.InventoryAt{} }, NoIdea, "no inventory"},
 	}

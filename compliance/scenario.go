@@ -28,6 +28,7 @@ type scenario struct {
 	checks   []catalog.Check
 	anchors  []catalog.Anchor
 	controls []catalog.Control
+	compared []catalog.Comparison // of the tables with the ledger, oldest first
 	entries  []catalog.Entry
 	broken   bool // the ledger's entries are not those its hashes were made of
 }
@@ -167,6 +168,16 @@ func (s *scenario) Checks(_ context.Context, target string, asOf time.Time) ([]c
 
 func (s *scenario) Anchors(_ context.Context, asOf time.Time) ([]catalog.Anchor, error) {
 	return slices.DeleteFunc(slices.Clone(s.anchors), func(a catalog.Anchor) bool { return a.At.After(asOf) }), nil
+}
+
+func (s *scenario) Compared(_ context.Context, asOf time.Time) (catalog.Comparison, error) {
+	var newest catalog.Comparison
+	for _, c := range s.compared {
+		if !c.At.After(asOf) {
+			newest = c
+		}
+	}
+	return newest, nil
 }
 
 func (s *scenario) TreeSize(context.Context) (int64, error) { return int64(len(s.entries)), nil }

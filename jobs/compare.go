@@ -18,7 +18,8 @@ import (
 // ledger does not know means that the state is older than its targets, as after a
 // copy of it was put back; that is told in older, and the error is for a
 // comparison that could not be made.
-func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFinished) (older, err error) {
+func (r *Runner) compare(ctx context.Context, to place, done *Upkept) (older, err error) {
+	check := &done.CheckFinished
 	known, err := r.Catalog.SnapshotsOf(ctx, to.name)
 	if err != nil {
 		return nil, err
@@ -27,6 +28,7 @@ func (r *Runner) compare(ctx context.Context, to place, check *catalog.CheckFini
 	if err != nil {
 		return nil, err
 	}
+	done.Listed = len(listed)
 	held := map[string]bool{}
 	for _, s := range listed {
 		held[s.ID] = true

@@ -209,36 +209,48 @@ func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
 		t.Word = catalog.TriggerCatchUp
 	}
 	var open bool
+	var said outcome
 	switch w.slot.Action {
 	case catalog.ActionBackup:
-		open, err = d.backup(ctx, r, w, t)
+		said, open, err = d.backup(ctx, r, w, t)
 	case catalog.ActionTest:
-		_, err = r.Test(ctx, r.Config.Jobs[w.slot.Job], Pick{}, t)
+		var fin TestDone
+		fin, err = r.Test(ctx, r.Config.Jobs[w.slot.Job], Pick{}, t)
+		said = outcome{{"test", fin.Test}, {"run", fin.Run}, {"verdict", fin.Verdict}}
 	case catalog.ActionUpkeep:
-		err = r.Upkeep(ctx, w.slot.Job, t)
+		var done Upkept
+		done, err = r.Upkeep(ctx, w.slot.Job, t)
+		said = outcome{{"state", done.State}, {"did", done.String()}}
 	}
 	log := r.Log.Info()
 	if err != nil {
 		log = r.Log.Error().Err(err).Str("kind", string(fault.KindOf(err))).Str("hint", fault.HintOf(err))
 	}
-	log.Str("job", w.slot.Job).Str("action", w.slot.Action).Time("due", w.slot.Due).Msg("finished")
+	log = log.Str("job", w.slot.Job).Str("action", w.slot.Action).Time("due", w.slot.Due)
+	for _, field := range said {
+		log = log.Str(field[0], field[1])
+	}
+	log.Msg("finished")
 	if !open {
 		return 0
 	}
 	return retryFirst << min(d.attempts(ctx, r, w)-1, 5)
 }
 
+// An outcome is what the log says of a finished piece of work: keys and values.
+type outcome [][2]string
+
 // lateAfter is when a scheduled run is called a catch-up.
 const lateAfter = 5 * time.Minute
 
 // backup makes one attempt at a backup slot and reports whether the slot is
 // still open for another.
-func (d *Daemon) backup(ctx context.Context, r *Runner, w work, t Trigger) (open bool, err error) {
+func (d *Daemon) backup(ctx context.Context, r *Runner, w work, t Trigger) (said outcome, open bool, err error) {
 	job := r.Config.Jobs[w.slot.Job]
 	t.Attempt = d.attempts(ctx, r, w) + 1
 	t.LastAttempt = t.Attempt > job.Retries
 	fin, err := r.Backup(ctx, job, t)
-	return fin.State != catalog.RunComplete && !fin.LastAttempt, err
+	return outcome{{"run", fin.Run}, {"state", fin.State}}, fin.State != catalog.RunComplete && !fin.LastAttempt, err
 }
 
 // attempts counts the runs that were made for a slot.

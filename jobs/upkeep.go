@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"saoluu/catalog"
 	"saoluu/internal/fault"
@@ -17,18 +18,76 @@ import (
 // nights and a month always contains a full pass.
 const rereadOf = 28
 
+// Upkept says what one upkeep of a target did, for people to read.
+type Upkept struct {
+	catalog.CheckFinished
+	Listed   int                      // snapshots the target holds
+	Paid     int                      // copies that were owed and were made
+	Anchored int64                    // entries of the ledger under the checkpoint put on it; 0 for none
+	Compared *catalog.CatalogCompared // nil when the tables were not compared with the ledger
+}
+
+// String tells in one line what was done.
+func (u Upkept) String() string {
+	parts := []string{fmt.Sprintf("%s paid", count(u.Paid, "owed copy", "owed copies"))}
+	if u.Listed > 0 {
+		parts = append(parts, fmt.Sprintf("%s listed, %d missing", count(u.Listed, "snapshot", "snapshots"), len(u.Missing)))
+	}
+	if u.State == catalog.RunComplete || u.State == catalog.RunFailed {
+		parts = append(parts, fmt.Sprintf("group %d of %d re-read", u.N, u.Of))
+	} else {
+		parts = append(parts, "nothing re-read")
+	}
+	if u.Anchored > 0 {
+		parts = append(parts, fmt.Sprintf("%s of the ledger anchored", count(int(u.Anchored), "entry", "entries")))
+	} else {
+		parts = append(parts, "ledger not anchored")
+	}
+	if u.Compared != nil {
+		parts = append(parts, Compared(*u.Compared))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Compared tells in a few words how a comparison of the tables went.
+func Compared(c catalog.CatalogCompared) string {
+	switch {
+	case c.Error != "":
+		return "tables not compared with the ledger"
+	case c.Problems > 0:
+		return fmt.Sprintf("%s between tables and ledger", count(c.Problems, "difference", "differences"))
+	default:
+		return fmt.Sprintf("tables compared with %s of the ledger, no difference", count(int(c.Entries), "entry", "entries"))
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // Upkeep looks after one target: it clears stale locks, pays copy debts, compares
 // what the target holds with what the catalog says, re-reads the next group of
-// packs, and anchors the ledger. Every step is tried; the first error is returned
-// with the others.
-func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
-	check := catalog.CheckFinished{Target: target, Due: t.Due, Covers: t.Covers, StartedAt: r.Now().UTC(), State: catalog.RunSkipped}
+// packs, and anchors the ledger. Once a night a scheduled one compares the tables
+// with the ledger before. Every step is tried; the first error is returned with
+// the others.
+func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, error) {
+	done := Upkept{CheckFinished: catalog.CheckFinished{
+		Target: target, Due: t.Due, Covers: t.Covers, StartedAt: r.Now().UTC(), State: catalog.RunSkipped,
+	}}
+	check := &done.CheckFinished
 	release, err := r.enliven("upkeep-" + newID(check.StartedAt))
 	if err != nil {
-		return err
+		return done, err
 	}
 	defer release()
-	err = r.upkeep(ctx, target, &check)
+	var differ error
+	if t.Due != nil {
+		done.Compared, differ = r.CompareTables(ctx, compareAgain)
+	}
+	err = r.upkeep(ctx, target, &done)
 	if fault.KindOf(err) == fault.Failed && check.State == catalog.RunSkipped {
 		err = fault.New(fault.Unknown, "", err, fault.HintOf(err)) // nothing was looked at
 	}
@@ -40,11 +99,12 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) error {
 		check.State = catalog.RunInterrupted
 		check.Due, check.Covers = nil, nil // the slot stays open: the next start takes it up
 	}
-	_, written := r.Catalog.Append(context.WithoutCancel(ctx), check)
-	return errors.Join(err, written)
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), *check)
+	return done, errors.Join(differ, err, written)
 }
 
-func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.CheckFinished) error {
+func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept) error {
+	check := &done.CheckFinished
 	to, err := r.place(ctx, target)
 	if err != nil {
 		return err
@@ -58,8 +118,8 @@ func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.Check
 	if err := r.sameRepository(ctx, to); err != nil {
 		return err
 	}
-	paid := r.payDebts(ctx, to)
-	older, err := r.compare(ctx, to, check)
+	paid := r.payDebts(ctx, to, done)
+	older, err := r.compare(ctx, to, done)
 	if err != nil {
 		return errors.Join(paid, err)
 	}
@@ -68,11 +128,13 @@ func (r *Runner) upkeep(ctx context.Context, target string, check *catalog.Check
 		check.State = catalog.RunFailed
 		return errors.Join(older, paid, missing(check), read)
 	}
-	return errors.Join(paid, missing(check), read, r.Anchor(ctx, to.name))
+	size, anchored := r.Anchor(ctx, to.name)
+	done.Anchored = size
+	return errors.Join(paid, missing(check), read, anchored)
 }
 
 // payDebts makes the copies a target lacks, oldest first.
-func (r *Runner) payDebts(ctx context.Context, to place) error {
+func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
 	debts, err := r.debts(ctx, to.name)
 	if err != nil {
 		return err
@@ -88,8 +150,11 @@ func (r *Runner) payDebts(ctx context.Context, to place) error {
 		copied, err := r.copyRun(ctx, run.Job, *have, from, to)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))
-		} else if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
-			measure(ctx, source, to, &copied)
+		} else {
+			done.Paid++
+			if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
+				measure(ctx, source, to, &copied)
+			}
 		}
 		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{
 			Run: run.Run, Job: run.Job, From: from.name, Copy: copied, StartedAt: started, FinishedAt: r.Now().UTC(),
@@ -137,39 +202,39 @@ func nextGroup(before []catalog.Check) int {
 
 // Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot
 // of its own: a ledger rewritten later contradicts it (39/2024/QĐ-UBND, Điều 14:
-// records must be protected).
-func (r *Runner) Anchor(ctx context.Context, target string) error {
+// records must be protected). It returns how many entries the checkpoint is about.
+func (r *Runner) Anchor(ctx context.Context, target string) (int64, error) {
 	to, err := r.place(ctx, target)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	note, point, err := r.Checkpoint(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	id := "anchor-" + newID(r.Now())
 	release, err := r.enliven(id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer release()
 	dir, clean, err := r.scratch(id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	file := filepath.Join(dir, "checkpoint.txt")
 	if err := os.WriteFile(file, note, 0o600); err != nil {
-		return errors.Join(err, clean())
+		return 0, errors.Join(err, clean())
 	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), restic.BackupRequest{
 		Stdin: reader(file), Filename: "checkpoint.txt", Host: r.Host,
 		Tags: []string{"saoluu-checkpoint", "site=" + r.Config.Site.Code, fmt.Sprintf("size=%d", point.Size)},
 	})
 	if err = errors.Join(err, clean()); err != nil {
-		return fmt.Errorf("anchor the ledger on %q: %w", target, err)
+		return 0, fmt.Errorf("anchor the ledger on %q: %w", target, err)
 	}
 	_, err = r.Catalog.Append(context.WithoutCancel(ctx), catalog.CheckpointAnchored{
 		Target: target, Size: point.Size, Root: point.Root.String(), Snapshot: summary.SnapshotID,
 	})
-	return err
+	return point.Size, err
 }

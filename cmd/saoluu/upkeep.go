@@ -13,10 +13,11 @@ import (
 	"saoluu/jobs"
 )
 
-const upkeepHelp = `upkeep looks after the named targets, or all of them: it pays copy debts, compares
-what a target holds with what the catalog says should be there, re-reads the next
-group of packs in a fixed rotation, and puts a signed checkpoint of the ledger on
-the target. The daemon does the same every night.`
+const upkeepHelp = `upkeep compares the catalog's tables with the ledger and looks after the named
+targets, or all of them: it pays copy debts, compares what a target holds with what
+the catalog says should be there, re-reads the next group of packs in a fixed
+rotation, and puts a signed checkpoint of the ledger on the target. The daemon does
+the same every night.`
 
 func upkeepCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "upkeep [TARGET...]", Short: "pay copy debts, re-read, anchor the ledger", Long: upkeepHelp}
@@ -29,18 +30,30 @@ func upkeepCommand(a *app) *cobra.Command {
 		if len(names) == 0 {
 			names = slices.Sorted(maps.Keys(s.Config.Targets))
 		}
-		var results []error
 		for _, name := range names {
 			if _, ok := s.Config.Targets[name]; !ok {
 				return fault.New(fault.Usage, fmt.Sprintf("target %q", name), errors.New("not in the configuration"), "run \"saoluu config show\" to see the targets")
 			}
-			err := s.Upkeep(cmd.Context(), name, jobs.Manual())
+		}
+		var results []error
+		compared, err := s.CompareTables(cmd.Context(), 0)
+		s.meter.done("catalog")
+		if err != nil {
+			printError(os.Stderr, err)
+		}
+		if compared != nil {
+			fmt.Printf("catalog: %s\n", jobs.Compared(*compared))
+		}
+		results = append(results, err)
+		for _, name := range names {
+			done, err := s.Upkeep(cmd.Context(), name, jobs.Manual())
 			s.meter.done(name)
+			said, colour := "looked after", green
 			if err != nil {
+				said, colour = "not right", red
 				printError(os.Stderr, err)
-			} else {
-				fmt.Printf("%s: %s\n", name, paint(os.Stdout, green, "looked after"))
 			}
+			fmt.Printf("%s: %s: %s\n", name, paint(os.Stdout, colour, said), done)
 			results = append(results, err)
 		}
 		return worst(results)

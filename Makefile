@@ -24,14 +24,24 @@ saoluu: ## only bin/saoluu (static, no cgo)
 
 .PHONY: restic
 restic: ## only bin/restic, from a newer Debian suite, signature checked
-	@scripts/fetch-restic.sh
+	@scripts/fetch-debian.sh restic
+
+.PHONY: tools
+tools: bin/minio bin/toxiproxy-server ## the storage servers of the tests: MinIO, rest-server, toxiproxy
+	@scripts/fetch-debian.sh rest-server
+
+# Built from pinned modules of their own: test servers are neither linked nor shipped.
+bin/minio: tools/go.mod tools/go.sum
+	cd tools && go build -trimpath -ldflags '-s -w' -o ../bin/minio github.com/minio/minio
+bin/toxiproxy-server: tools/go.mod tools/go.sum
+	cd tools && go build -trimpath -ldflags '-s -w' -o ../bin/toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server
 
 .PHONY: deps
 deps: ## what the tests need, by apt, when missing (root or sudo)
 	@scripts/install-deps.sh
 
 .PHONY: test
-test: deps build ## everything: vet, format, staticcheck, layers, unit and real-server tests
+test: deps build tools ## everything: vet, format, staticcheck, layers, unit and real-server tests
 	@scripts/test.sh
 
 .PHONY: lint

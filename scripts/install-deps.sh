@@ -27,6 +27,7 @@ losetup                             util-linux       measuring separation on rea
 setpriv                             util-linux       running servers as somebody without rights
 mount                               mount            real file systems as targets
 mkfs.ext4                           e2fsprogs        real file systems as targets
+/usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
 unzip                               unzip            opening evidence bundles the way a stranger would
 ps                                  procps           no process may be left behind

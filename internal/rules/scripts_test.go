@@ -19,7 +19,7 @@ func newMachine(t *testing.T) machine {
 	t.Helper()
 	m := machine{dir: t.TempDir()}
 	m.path = filepath.Join(m.dir, "path")
-	for _, name := range []string{"fetch-restic.sh", "restic.lock"} {
+	for _, name := range []string{"fetch-debian.sh", "debian.lock"} {
 		m.write(t, "scripts/"+name, readFile(t, root+"/scripts/"+name))
 	}
 	m.write(t, "path/apt-get", "#!/bin/sh\nexit 100\n")
@@ -46,7 +46,7 @@ func (m machine) pretend(t *testing.T, name, version string) {
 // fetch runs the script and returns what it said and whether it succeeded.
 func (m machine) fetch(t *testing.T) (string, bool) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), need(t, "bash"), filepath.Join(m.dir, "scripts/fetch-restic.sh"))
+	cmd := exec.CommandContext(t.Context(), need(t, "bash"), filepath.Join(m.dir, "scripts/fetch-debian.sh"), "restic")
 	cmd.Env = []string{"PATH=" + m.path + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + m.dir, "LC_ALL=C"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts a verified restic at bin/restic.
+# Puts a verified program of a newer Debian at bin/.
 #
-#   scripts/fetch-restic.sh [--force]
+#   scripts/fetch-debian.sh restic|rest-server [--force]
 #
 # Debian 12's own restic is too old, so this takes the package of a newer Debian
 # suite, without installing it and without touching the machine's package
@@ -10,37 +10,49 @@
 # the machine itself is configured for. What is trusted:
 #
 #   1. apt checks the archive's signature with Debian's archive keyring;
-#   2. a package version recorded in scripts/restic.lock must have the recorded
+#   2. a package version recorded in scripts/debian.lock must have the recorded
 #      SHA-256; a version not recorded there is accepted on the signature alone,
 #      and that is said. When the mirror's signed index has passed its date (a
 #      mirror that lags, a clock that is wrong), only a recorded package will do;
 #   3. the program must run and report at least the minimum version.
 #
-# Needs no root. When no mirror can be reached, a restic already on the machine
+# Needs no root. When no mirror can be reached, a program already on the machine
 # is copied, and that is said, but only if it is new enough. Never an older one.
 set -euo pipefail
 
-# The oldest restic saoluu works with; restic/version.go checks the same number.
-readonly minimum=0.18.0
-readonly preferred=0.19.1
+readonly program=${1:-}
+case $program in
+restic)
+	# The oldest restic saoluu works with; restic/version.go checks the same number.
+	minimum=0.18.0 preferred=0.19.1 package=restic word=version
+	;;
+rest-server)
+	minimum=0.13.0 preferred=0.14.0 package=restic-rest-server word=--version
+	;;
+*)
+	echo "usage: fetch-debian.sh restic|rest-server [--force]" >&2
+	exit 2
+	;;
+esac
+readonly minimum preferred package word
 readonly suites=(forky trixie)
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 cd "$(dirname "$0")/.."
-readonly out=bin/restic
-readonly lock=scripts/restic.lock
+readonly out=bin/$program
+readonly lock=scripts/debian.lock
 
-say() { printf 'restic: %s\n' "$*" >&2; }
+say() { printf '%s: %s\n' "$program" "$*" >&2; }
 die() {
-	printf 'restic: error: %s\n' "$1" >&2
+	printf '%s: error: %s\n' "$program" "$1" >&2
 	shift
-	for hint in "$@"; do printf 'restic: hint: %s\n' "$hint" >&2; done
+	for hint in "$@"; do printf '%s: hint: %s\n' "$program" "$hint" >&2; done
 	exit 1
 }
 
-# version_of prints the version a restic program reports, or nothing.
+# version_of prints the version a program reports, or nothing.
 version_of() {
-	"$1" version 2>/dev/null | sed -n 's/^restic \([0-9][0-9.]*\).*/\1/p' | head -n 1 || true
+	"$1" "$word" 2>/dev/null | sed -n 's/^\(restic-\)\{0,1\}'"$program"' \(version [a-z-]* \)\{0,1\}\([0-9][0-9.]*\).*/\3/p' | head -n 1 || true
 }
 
 # at_least A B is true when version A is B or newer.
@@ -62,7 +74,7 @@ place() {
 	say "sha256 $(sha256sum "$out" | cut -d ' ' -f 1)  $out"
 }
 
-if [ "${1:-}" != --force ] && [ -x "$out" ]; then
+if [ "${2:-}" != --force ] && [ -x "$out" ]; then
 	have=$(version_of "$out")
 	if at_least "$have" "$minimum"; then
 		say "$have is in place, sha256 $(sha256sum "$out" | cut -d ' ' -f 1)"
@@ -72,7 +84,7 @@ if [ "${1:-}" != --force ] && [ -x "$out" ]; then
 fi
 
 mkdir -p build
-work=$(mktemp -d "$PWD/build/restic.XXXXXX")
+work=$(mktemp -d "$PWD/build/$program.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 # mirrors prints the archive addresses of the machine's own apt configuration,
@@ -123,7 +135,7 @@ prepare() {
 
 # recorded prints the SHA-256 that restic.lock holds for a package, or nothing.
 recorded() {
-	awk -v arch="$1" -v version="$2" '$1 == arch && $2 == version { print $3 }' "$lock"
+	awk -v package="$package" -v arch="$1" -v version="$2" '$1 == package && $2 == arch && $3 == version { print $4 }' "$lock"
 }
 
 # from_debian tries one mirror and suite.
@@ -137,15 +149,15 @@ from_debian() {
 		private_apt update >"$work/log" 2>&1 || return 1
 		say "the mirror's index of Debian $suite is signed but out of date; taking only a package recorded in $lock"
 	fi
-	(cd "$work" && rm -f ./*.deb && private_apt download restic) >>"$work/log" 2>&1 || return 1
-	deb=$(find "$work" -maxdepth 1 -name 'restic_*.deb' | head -n 1)
+	(cd "$work" && rm -f ./*.deb && private_apt download "$package") >>"$work/log" 2>&1 || return 1
+	deb=$(find "$work" -maxdepth 1 -name "${package}_*.deb" | head -n 1)
 	[ -n "$deb" ] || return 1
 	arch=$(dpkg-deb -f "$deb" Architecture)
 	version=$(dpkg-deb -f "$deb" Version)
 	sum=$(sha256sum "$deb" | cut -d ' ' -f 1)
 	want=$(recorded "$arch" "$version")
 	if [ -n "$want" ] && [ "$want" != "$sum" ]; then
-		die "package restic $version ($arch) has SHA-256 $sum, $lock records $want" \
+		die "package $package $version ($arch) has SHA-256 $sum, $lock records $want" \
 			"do not use this package; compare with another mirror and report it"
 	fi
 	if [ -z "$want" ] && [ "$dates" != dated ]; then
@@ -154,8 +166,8 @@ from_debian() {
 	fi
 	rm -rf "$work/root"
 	dpkg-deb -x "$deb" "$work/root"
-	place "$work/root/usr/bin/restic" "Debian $suite, package $version, signature checked" || {
-		say "Debian $suite has restic $version, which is too old or does not run here"
+	place "$work/root/usr/bin/$package" "Debian $suite, package $version, signature checked" || {
+		say "Debian $suite has $program $version, which is too old or does not run here"
 		return 1
 	}
 	if [ -n "$want" ]; then
@@ -173,18 +185,18 @@ if command -v apt-get >/dev/null && [ -r "$keyring" ]; then
 			# What the first mirror said; the others are mostly not the main archive.
 			[ -n "$why" ] || why=$(grep '^[EW]: ' "$work/log" | head -n 2 || true)
 		done < <(mirrors)
-		say "no usable restic from Debian $suite"
-		[ -n "$why" ] && printf '%s\n' "$why" | sed 's/^[EW]: /restic: apt: /' >&2
+		say "no usable $program from Debian $suite"
+		[ -n "$why" ] && printf '%s\n' "$why" | sed "s/^[EW]: /$program: apt: /" >&2
 	done
 else
 	say "no apt-get or no $keyring here; cannot fetch"
 fi
 
-for candidate in /usr/lib/saoluu/restic "$(command -v restic || true)"; do
+for candidate in "/usr/lib/saoluu/$program" "$(command -v "$program" || true)"; do
 	[ -n "$candidate" ] && [ -x "$candidate" ] || continue
 	if place "$candidate" "this machine's own $candidate, because none could be fetched"; then exit 0; fi
 	say "$candidate reports version \"$(version_of "$candidate")\", older than $minimum; not used"
 done
 
-die "no restic $minimum or newer could be fetched or found" \
-	"check that the machine's apt mirror is reachable, or put restic $preferred at /usr/lib/saoluu/restic and try again"
+die "no $program $minimum or newer could be fetched or found" \
+	"check that the machine's apt mirror is reachable, or put $program $preferred at /usr/lib/saoluu/$program and try again"

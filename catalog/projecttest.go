@@ -22,7 +22,7 @@ func (p *projection) startTest(ctx context.Context, seq int64, e TestStarted) er
 	if err != nil {
 		return err
 	}
-	err = p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0) VALUES(?,?,?,?,?,0,0,0,-1,?)`,
+	err = p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0, consistent, blamed) VALUES(?,?,?,?,?,0,0,0,-1,?,0,0)`,
 		n, e.Test, job, e.Run, source, seq)
 	if isConstraint(err) {
 		return fault.New(fault.Refused, fmt.Sprintf("start test %q", e.Test), errors.New("there is such a test already"), "")
@@ -88,6 +88,10 @@ func (p *projection) putTest(ctx context.Context, seq, at int64, e TestFinished)
 	if err != nil {
 		return err
 	}
+	blamed, err := p.blamed(ctx, e)
+	if err != nil {
+		return err
+	}
 	row, err := p.w.row(ctx, `SELECT n, verdict FROM tests WHERE test=?`, e.Test)
 	if err != nil {
 		return err
@@ -98,8 +102,8 @@ func (p *projection) putTest(ctx context.Context, seq, at int64, e TestFinished)
 		if n, err = p.next(ctx, &p.nextTest, `SELECT coalesce(max(n),0) FROM tests`); err != nil {
 			return err
 		}
-		return p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0) VALUES(?,?,?,?,?,?,?,?,?,-1)`,
-			n, e.Test, job, e.Run, source, verdict, unix(e.FinishedAt), at, seq)
+		return p.w.exec(ctx, `INSERT INTO tests(n, test, job, run, source, verdict, finished, at, seq, seq0, consistent, blamed) VALUES(?,?,?,?,?,?,?,?,?,-1,?,?)`,
+			n, e.Test, job, e.Run, source, verdict, unix(e.FinishedAt), at, seq, unix(e.ConsistentAt), blamed)
 	case err != nil:
 		return err
 	}
@@ -107,6 +111,14 @@ func (p *projection) putTest(ctx context.Context, seq, at int64, e TestFinished)
 	if was != verdictRunning && word(verdicts(), was) != VerdictUnknown {
 		return fault.New(fault.Refused, fmt.Sprintf("finish test %q", e.Test), errors.New("it has finished already"), "")
 	}
-	return p.w.exec(ctx, `UPDATE tests SET run=?, source=?, verdict=?, finished=?, at=?, seq=? WHERE n=?`,
-		e.Run, source, verdict, unix(e.FinishedAt), at, seq, n)
+	return p.w.exec(ctx, `UPDATE tests SET run=?, source=?, verdict=?, finished=?, at=?, seq=?, consistent=?, blamed=? WHERE n=?`,
+		e.Run, source, verdict, unix(e.FinishedAt), at, seq, unix(e.ConsistentAt), blamed, n)
+}
+
+// blamed returns the number of the target whose copy a test proved damaged.
+func (p *projection) blamed(ctx context.Context, e TestFinished) (int64, error) {
+	if e.Verdict != VerdictFailed || e.Blames != BlamesCopy {
+		return 0, nil
+	}
+	return p.name(ctx, e.Target)
 }

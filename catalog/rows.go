@@ -110,6 +110,15 @@ type RunQuery struct {
 	Limit    int
 }
 
+// A FailedTest is what kept state tells of a restore test that failed.
+type FailedTest struct {
+	Test, Job, Run string
+	ConsistentAt   time.Time // the instant the tested data stand for
+	FinishedAt     time.Time
+	Blamed         string // the target whose copy proved damaged, or ""
+	Answered       bool   // a later test of the same backup, or of a newer one of the job, passed
+}
+
 // TestQuery selects finished restore tests.
 type TestQuery struct {
 	Job, Run, Source string

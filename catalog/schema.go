@@ -9,7 +9,7 @@ import (
 const applicationID = 0x536c7531
 
 // schemaVersion is the format of the tables.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // truthSchema is what cannot be made again. ledger.hashes are the Merkle hashes
 // that the entry completes, lowest level first (tlog.StoredHashes).
@@ -27,7 +27,9 @@ CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, at INTEGER NOT NULL, note BLO
 // runs.t is the instant a run is found by: consistent_at of a good run, the
 // start of any other. seq and at are of the entry that finished it, -1 and 0
 // before; seq0 and at0 of the one that started it. runs.copies says what lies on
-// which target (see copyState).
+// which target (see copyState). tests.consistent is the instant the tested data
+// stand for, tests.blamed the target whose copy a failed test proved damaged, 0
+// for none.
 const derivedSchema = `
 CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE runs(run TEXT PRIMARY KEY, job INTEGER NOT NULL, state INTEGER NOT NULL, good INTEGER NOT NULL,
@@ -39,9 +41,8 @@ CREATE TABLE slots(job INTEGER NOT NULL, action INTEGER NOT NULL, due INTEGER NO
 	PRIMARY KEY(job, action, due)) STRICT, WITHOUT ROWID;
 CREATE INDEX slots_open ON slots(due) WHERE state = 0;
 CREATE TABLE tests(n INTEGER PRIMARY KEY, test TEXT NOT NULL UNIQUE, job INTEGER NOT NULL, run TEXT NOT NULL, source INTEGER NOT NULL,
-	verdict INTEGER NOT NULL, finished INTEGER NOT NULL, at INTEGER NOT NULL, seq INTEGER NOT NULL, seq0 INTEGER NOT NULL) STRICT;
-CREATE INDEX tests_job ON tests(job, finished);
-CREATE INDEX tests_run ON tests(run);
+	verdict INTEGER NOT NULL, finished INTEGER NOT NULL, at INTEGER NOT NULL, seq INTEGER NOT NULL, seq0 INTEGER NOT NULL,
+	consistent INTEGER NOT NULL, blamed INTEGER NOT NULL) STRICT;
 CREATE INDEX tests_open ON tests(job) WHERE verdict = 0;
 CREATE TABLE marks(kind INTEGER NOT NULL, subject INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(kind, subject, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE assets(job INTEGER NOT NULL, seq INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, asset TEXT NOT NULL, PRIMARY KEY(job, seq)) STRICT, WITHOUT ROWID;
@@ -54,11 +55,14 @@ CREATE TABLE target_state(target INTEGER PRIMARY KEY, in_inventory INTEGER NOT N
 	anchored_at INTEGER NOT NULL, anchored_size INTEGER NOT NULL) STRICT;
 CREATE TABLE kept(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT`
 
-// derivedIndexes are those a rebuild makes last, of all rows at once. The one of
-// what went wrong is small, and spares a report the look at every run of its
-// period to name the few that it cites.
+// derivedIndexes are those a rebuild makes last, of all rows at once. Those of
+// what went wrong are small: they spare a report the look at every run of its
+// period to name the few that it cites, and a status that at every test.
 const derivedIndexes = `CREATE INDEX runs_job ON runs(job, t, good, at, finished, invalidated);
-	CREATE INDEX runs_bad ON runs(job, t) WHERE good = 0 AND at <> 0`
+	CREATE INDEX runs_bad ON runs(job, t) WHERE good = 0 AND at <> 0;
+	CREATE INDEX tests_job ON tests(job, finished);
+	CREATE INDEX tests_run ON tests(run);
+	CREATE INDEX tests_failed ON tests(finished) WHERE verdict = 2`
 
 // derivedTables lists the derived tables and the columns that order their rows.
 func derivedTables() [][2]string {
@@ -92,6 +96,8 @@ const (
 	stateComplete   = 1
 	stateIncomplete = 2
 	verdictRunning  = 0
+	verdictPassed   = 1
+	verdictFailed   = 2
 	slotOpen        = 0
 )
 
@@ -106,7 +112,7 @@ func slotStates() []string {
 func actions() []string { return []string{1: ActionBackup, 2: ActionTest, 3: ActionUpkeep} }
 
 func verdicts() []string {
-	return []string{1: VerdictPassed, 2: VerdictFailed, 3: VerdictUnknown, 4: VerdictNotConfigured}
+	return []string{verdictPassed: VerdictPassed, verdictFailed: VerdictFailed, 3: VerdictUnknown, 4: VerdictNotConfigured}
 }
 
 // number returns the number of a word in a list, or an error that names what

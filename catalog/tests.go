@@ -27,7 +27,9 @@ func (c *Catalog) Tests(ctx context.Context, q TestQuery) iter.Seq2[Test, error]
 		add(`t.source=(SELECT id FROM names WHERE name=?)`, q.Source)
 	}
 	if q.Verdict != "" {
-		add(`t.verdict=?`, slices.Index(verdicts(), q.Verdict))
+		// Not a parameter: SQLite prepares a query again for the value of one that
+		// the condition of an index depends on.
+		where = append(where, fmt.Sprintf(`t.verdict=%d`, slices.Index(verdicts(), q.Verdict)))
 	}
 	if !q.From.IsZero() {
 		add(`t.finished>=?`, ceil(q.From))
@@ -48,6 +50,28 @@ func (c *Catalog) Tests(ctx context.Context, q TestQuery) iter.Seq2[Test, error]
 	}
 	query := `SELECT t.seq, l.entry FROM tests t JOIN ledger l ON l.seq=t.seq WHERE ` + strings.Join(where, ` AND `) + order
 	return decoded(ctx, c, "read restore tests", query, args, func(e TestFinished, seq, _ int64) Test { return Test{e, seq} })
+}
+
+// FailedTests returns the restore tests that failed within [from, to), as known
+// at asOf, in the order they finished. It reads kept state alone. What Answered
+// means by a newer backup is later data, and between those of the same instant, or
+// of none, the later run.
+func (c *Catalog) FailedTests(ctx context.Context, from, to, asOf time.Time) ([]FailedTest, error) {
+	var failed []FailedTest
+	err := each(ctx, c.read, `SELECT f.test, j.name, f.run, f.consistent, f.finished, coalesce(b.name,''),
+			EXISTS (SELECT 1 FROM tests p INDEXED BY tests_job WHERE p.job=f.job AND p.verdict=1 AND p.finished>=f.finished AND p.finished<?2 AND p.at<=?3
+				AND CASE WHEN p.consistent<>0 AND f.consistent<>0 AND p.consistent<>f.consistent THEN p.consistent>f.consistent ELSE p.run>=f.run END)
+		FROM tests f INDEXED BY tests_failed JOIN names j ON j.id=f.job LEFT JOIN names b ON b.id=f.blamed
+		WHERE f.verdict=2 AND f.finished>=?1 AND f.finished<?2 AND f.at<=?3 ORDER BY f.finished, f.n`,
+		[]any{ceil(from), ceil(to), asOfSeconds(asOf)}, func(rows *sql.Rows) error {
+			var t FailedTest
+			var consistent, finished int64
+			err := rows.Scan(&t.Test, &t.Job, &t.Run, &consistent, &finished, &t.Blamed, &t.Answered)
+			t.ConsistentAt, t.FinishedAt = instant(consistent), instant(finished)
+			failed = append(failed, t)
+			return err
+		})
+	return failed, classify("read the failed restore tests", err)
 }
 
 // Checks returns the finished re-reads of a target, oldest first, as known at asOf.

@@ -39,7 +39,7 @@ func readFailures(ctx context.Context, view testReader, to, asOf time.Time, loc 
 func (f failures) unanswered(ctx context.Context, view testReader, job string, to, asOf time.Time, counts func(catalog.Test) bool) (catalog.Test, bool, error) {
 	var failed catalog.Test
 	for _, t := range f[job] {
-		if failed.Test == "" || !testedBefore(t, failed) {
+		if failed.Test == "" || !backupOf(t).before(backupOf(failed)) {
 			failed = t
 		}
 	}
@@ -51,20 +51,28 @@ func (f failures) unanswered(ctx context.Context, view testReader, job string, t
 		if err != nil {
 			return failed, false, fmt.Errorf("read the passed restore tests of %q: %w", job, err)
 		}
-		if counts(t) && !testedBefore(t, failed) {
+		if counts(t) && !backupOf(t).before(backupOf(failed)) {
 			return failed, false, nil
 		}
 	}
 	return failed, true, nil
 }
 
-// testedBefore reports whether a tested an older backup than b. Ids of runs sort
-// by the time they began.
-func testedBefore(a, b catalog.Test) bool {
-	if !a.ConsistentAt.IsZero() && !b.ConsistentAt.IsZero() && !a.ConsistentAt.Equal(b.ConsistentAt) {
-		return a.ConsistentAt.Before(b.ConsistentAt)
+// A backup is what a restore test tested.
+type backup struct {
+	run string
+	at  time.Time // the instant its data stand for; may be zero
+}
+
+func backupOf(t catalog.Test) backup { return backup{t.Run, t.ConsistentAt} }
+
+// before reports whether a is older than b. Ids of runs sort by the time they
+// began. The same rule decides in catalog.FailedTests what answers a failure.
+func (a backup) before(b backup) bool {
+	if !a.at.IsZero() && !b.at.IsZero() && !a.at.Equal(b.at) {
+		return a.at.Before(b.at)
 	}
-	return a.Run < b.Run
+	return a.run < b.run
 }
 
 // suspect returns, by target, when a restore test last proved a copy there to be
@@ -86,20 +94,26 @@ func (f failures) suspect() map[string]time.Time {
 // targets that gave damaged data to one.
 func (p *posture) failures(ctx context.Context, view PostureView) error {
 	to := p.now.Add(clockTolerant)
-	failed, err := readFailures(ctx, view, to, to, p.loc)
+	failed, err := view.FailedTests(ctx, calendar.AddMonths(to, -testMonths, p.loc), to.Add(time.Second), to)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the failed restore tests: %w", err)
 	}
-	for job := range failed {
-		t, bad, err := failed.unanswered(ctx, view, job, to, to, func(catalog.Test) bool { return true })
-		if err != nil {
-			return err
+	newest, damaged := map[string]catalog.FailedTest{}, map[string]time.Time{}
+	for _, t := range failed {
+		last, ok := newest[t.Job]
+		if !ok || !(backup{t.Run, t.ConsistentAt}).before(backup{last.Run, last.ConsistentAt}) {
+			newest[t.Job] = t
 		}
-		if bad {
-			p.bad[job] = t
+		if t.Blamed != "" {
+			damaged[t.Blamed] = later(damaged[t.Blamed], t.FinishedAt)
 		}
 	}
-	for target, at := range failed.suspect() {
+	for job, t := range newest {
+		if !t.Answered {
+			p.bad[job] = t.FinishedAt
+		}
+	}
+	for target, at := range damaged {
 		checks, err := view.Checks(ctx, target, to)
 		if err != nil {
 			return fmt.Errorf("read the re-reads of %q: %w", target, err)
@@ -118,7 +132,7 @@ func (p *posture) failures(ctx context.Context, view PostureView) error {
 func (p *posture) tested(a catalog.Asset, j catalog.JobState, r *reasons) {
 	bad, unanswered := p.bad[a.Job]
 	if unanswered && j.LastVerdict != catalog.VerdictFailed {
-		r.add(Failing, "the newest backup tested failed its test of %s, and none as new has passed since", p.day(bad.FinishedAt))
+		r.add(Failing, "the newest backup tested failed its test of %s, and none as new has passed since", p.day(bad))
 	}
 	switch j.LastVerdict {
 	case catalog.VerdictPassed:

@@ -66,7 +66,7 @@ type PostureView interface {
 	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
-	testReader
+	FailedTests(ctx context.Context, from, to, asOf time.Time) ([]catalog.FailedTest, error)
 	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	planner
@@ -120,7 +120,7 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if err != nil {
 		return Status{}, fmt.Errorf("read how far slots are planned: %w", err)
 	}
-	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}, bad: map[string]catalog.Test{}, suspect: map[string]time.Time{}}
+	p := posture{now: now, loc: loc, inv: inv, planned: planned, controls: controls, lights: map[string]State{}, bad: map[string]time.Time{}, suspect: map[string]time.Time{}}
 	if err := p.failures(ctx, view); err != nil {
 		return Status{}, err
 	}
@@ -141,10 +141,10 @@ type posture struct {
 	inv      catalog.InventoryAt
 	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
-	compared catalog.Comparison      // of the tables with the ledger, the newest
-	lights   map[string]State        // of the targets
-	bad      map[string]catalog.Test // by job: the failed test of its newest backup that no pass has answered
-	suspect  map[string]time.Time    // by target: when a restore test last got damaged data from it, not read whole since
+	compared catalog.Comparison   // of the tables with the ledger, the newest
+	lights   map[string]State     // of the targets
+	bad      map[string]time.Time // by job: when its newest backup failed a test that no pass has answered
+	suspect  map[string]time.Time // by target: when a restore test last got damaged data from it, not read whole since
 }
 
 // reasons collects why a light is not green.

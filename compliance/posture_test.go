@@ -2,7 +2,6 @@ package compliance
 
 import (
 	"context"
-	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +20,8 @@ type kept struct {
 	compared catalog.Comparison
 }
 
-func (k kept) Tests(ctx context.Context, q catalog.TestQuery) iter.Seq2[catalog.Test, error] {
-	return k.tests.Tests(ctx, q)
+func (k kept) FailedTests(ctx context.Context, from, to, asOf time.Time) ([]catalog.FailedTest, error) {
+	return failedTests(ctx, &k.tests, from, to, asOf)
 }
 
 func (k kept) Compared(context.Context, time.Time) (catalog.Comparison, error) {

@@ -44,8 +44,20 @@ const (
 
 // paint colours text for w when w is a terminal.
 func paint(w io.Writer, colour, text string) string {
+	if !coloured(w) {
+		return text
+	}
+	return inColour(colour, text)
+}
+
+// coloured reports whether w is a terminal whose user wants colours.
+func coloured(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || !isTerminal(f) || os.Getenv("NO_COLOR") != "" || colour == "" {
+	return ok && isTerminal(f) && os.Getenv("NO_COLOR") == ""
+}
+
+func inColour(colour, text string) string {
+	if colour == "" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
@@ -90,17 +102,22 @@ func (t *table) print(w io.Writer) {
 			widths[i] = max(widths[i], len([]rune(cell)))
 		}
 	}
+	colour := coloured(w)
+	var text strings.Builder
 	for r, row := range t.rows {
-		var line strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
-			line.WriteString(paint(w, t.colours[r][i], cell))
+			if colour {
+				cell = inColour(t.colours[r][i], cell)
+			}
+			text.WriteString(cell)
 			if i < len(row)-1 {
-				line.WriteString(pad + "  ")
+				text.WriteString(pad + "  ")
 			}
 		}
-		fmt.Fprintln(w, line.String())
+		text.WriteByte('\n')
 	}
+	fmt.Fprint(w, text.String())
 }
 
 // when shows an instant in the site's time zone, or a dash.

@@ -133,7 +133,7 @@ type Class struct {
 	// Example: title = "Dữ liệu nghiệp vụ"
 	Title string `toml:"title,omitempty"`
 
-	// Which backups to keep. Without it none is removed.
+	// Which backups to keep. Without it only keep_max removes any.
 	Keep Keep `toml:"keep,omitempty"`
 
 	// No backup is removed before it is this old, whatever keep says.
@@ -148,11 +148,18 @@ type Class struct {
 	// least so many.
 	// Example: copies = 2
 	Copies int `toml:"copies,omitempty" default:"1" range:"1-16"`
+
+	// When more than so many in a hundred of a job's backups on a target would
+	// be removed at once, none is until a second person has approved it. A job
+	// that runs more often than its backups are thinned out needs more.
+	// Example: approve_over = 50
+	ApproveOver int `toml:"approve_over,omitempty" default:"30" range:"1-100"`
 }
 
 // Keep says which backups to keep, counting good ones: so many of the newest,
-// and the newest of so many hours, days, weeks, months and years that have one.
-// What is not said is 0; a class without this table keeps all.
+// and the newest of so many hours, days, weeks, months and years that have one,
+// on each target. What is not said is 0; a class without this table keeps all
+// that is not older than keep_max.
 type Keep struct {
 	// The newest backups, whenever they were made.
 	// Example: last = 3
@@ -211,6 +218,11 @@ type Target struct {
 	// How many backups may run into the repository at once.
 	// Example: parallel = 4
 	Parallel int `toml:"parallel,omitempty" default:"4" range:"1-64"`
+
+	// How long after the last time the space of removed backups is freed again
+	// (restic prune), which rewrites packs. Overdue freeing is a warning.
+	// Example: prune_every = "1mo"
+	PruneEvery calendar.Period `toml:"prune_every,omitempty" default:"7d"`
 
 	// Where the medium stands, if not at the agency; counts as another site.
 	// Example: site = "Trung tâm dữ liệu tỉnh"

@@ -197,7 +197,7 @@ func (p *planner) nevers(i int) []Reason {
 		add(Reason{Rule: NewestTested})
 	}
 	if b.Good || b.Invalidated {
-		if until := p.keepMin(b); p.Now.Before(until) {
+		if until := p.keepMin(b); until.After(b.At) && p.Now.Before(until) {
 			add(Reason{Rule: Young, Until: until})
 		}
 	}
@@ -232,9 +232,14 @@ func (p *planner) bad(i int) []Reason {
 // keepMin returns when the least time of a backup ends: the longer of what its
 // class says now and what the class it was made under promised.
 func (p *planner) keepMin(b *Backup) time.Time {
-	until := p.Rules.KeepMin.AddTo(b.At, p.Location)
-	if promised := b.Promised.AddTo(b.At, p.Location); promised.After(until) {
-		until = promised
+	until := b.At
+	for _, least := range []calendar.Period{p.Rules.KeepMin, b.Promised} {
+		if least.IsZero() {
+			continue
+		}
+		if end := least.AddTo(b.At, p.Location); end.After(until) {
+			until = end
+		}
 	}
 	return until.In(p.Location)
 }

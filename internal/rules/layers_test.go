@@ -14,7 +14,8 @@ const anything = "*"
 // new one is placed on purpose.
 var layers = map[string][]string{
 	"cmd":        {anything},
-	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify"},
+	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention"},
+	"retention":  {}, // pure: what is known goes in, a plan comes out
 	"config":     {},
 	"sources":    {},
 	"targets":    {"restic"},

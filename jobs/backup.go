@@ -42,7 +42,7 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 	err = r.save(ctx, job, &fin)
 	fin.FinishedAt = r.Now().UTC()
 	fin.ClockSuspect = r.Clock.JumpedSince(mark)
-	conclude(ctx, &fin, err)
+	r.conclude(ctx, job, &fin, err)
 	if err == nil {
 		err = owed(fin)
 	}
@@ -52,12 +52,12 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 
 // conclude writes an error and what it means into a run's result. A run that
 // was told to stop leaves its slot open, so that the next start catches up.
-func conclude(ctx context.Context, fin *catalog.RunFinished, err error) {
+func (r *Runner) conclude(ctx context.Context, job config.Job, fin *catalog.RunFinished, err error) {
 	if err == nil {
 		fin.State = catalog.RunComplete
 		return
 	}
-	fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+	fin.Error, fin.ErrorKind, fin.Hint = r.public(job, err), string(fault.KindOf(err)), r.hidePaths(job, fault.HintOf(err))
 	switch {
 	case ctx.Err() != nil && fault.KindOf(context.Cause(ctx)) == fault.Cancelled:
 		fin.State, fin.LastAttempt = catalog.RunInterrupted, fin.Trigger == catalog.TriggerManual
@@ -185,7 +185,7 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 	result := catalog.Part{Name: part.Name, File: part.Filename, State: catalog.RunFailed}
 	request, err := r.request(ctx, job, fin, to, part)
 	if err != nil {
-		result.Error = err.Error()
+		result.Error = r.public(job, err)
 		return result, restic.Summary{}, err
 	}
 	step := fmt.Sprintf("backup to %q", to.name)
@@ -208,9 +208,9 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 	case err == nil:
 		result.State = catalog.RunComplete
 	case fault.KindOf(err) == fault.Incomplete && summary.SnapshotID != "":
-		result.State, result.Error = catalog.RunIncomplete, err.Error()
+		result.State, result.Error = catalog.RunIncomplete, r.public(job, err)
 	default:
-		result.Error = err.Error()
+		result.Error = r.public(job, err)
 	}
 	return result, summary, err
 }

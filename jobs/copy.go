@@ -45,7 +45,7 @@ func owed(fin catalog.RunFinished) error {
 func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
 	copied := catalog.Copy{Target: to.name, State: catalog.RunFailed, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
 	fail := func(err error) (catalog.Copy, error) {
-		copied.Error = err.Error()
+		copied.Error = fault.Public(err)
 		return copied, err
 	}
 	if err := to.target.Ready(ctx); err != nil {

@@ -118,7 +118,7 @@ func (r *Runner) Restore(ctx context.Context, p RestorePlan) (catalog.RestoreFin
 	err := r.restore(ctx, p, &fin)
 	fin.FinishedAt = r.Now().UTC()
 	if err != nil {
-		fin.Error = err.Error()
+		fin.Error = hidePath(r.public(p.Job, err), p.To, "<destination>")
 	} else {
 		fin.State = catalog.RunComplete
 	}

@@ -60,7 +60,7 @@ func (r *Runner) Test(ctx context.Context, job config.Job, pick Pick, t Trigger)
 	fin.ClockSuspect = r.Clock.JumpedSince(mark)
 	if err != nil {
 		fin.Verdict = catalog.VerdictUnknown
-		fin.Error, fin.ErrorKind, fin.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+		fin.Error, fin.ErrorKind, fin.Hint = r.public(job, err), string(fault.KindOf(err)), r.hidePaths(job, fault.HintOf(err))
 	}
 	if ctx.Err() != nil {
 		fin.Due, fin.Covers = nil, nil // the slot stays open: the next start takes it up

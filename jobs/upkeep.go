@@ -93,7 +93,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	}
 	check.FinishedAt = r.Now().UTC()
 	if err != nil {
-		check.Error, check.ErrorKind, check.Hint = err.Error(), string(fault.KindOf(err)), fault.HintOf(err)
+		check.Error, check.ErrorKind, check.Hint = fault.Public(err), string(fault.KindOf(err)), fault.HintOf(err)
 	}
 	if ctx.Err() != nil {
 		check.State = catalog.RunInterrupted

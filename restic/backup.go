@@ -72,7 +72,7 @@ func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest,
 		return s, t.unproved(op, "did not say cleanly which snapshot it made")
 	case err == nil && t.count > 0:
 		// 0.18 exits 0 for a path that vanished after we looked.
-		err = fault.New(fault.Incomplete, op, fmt.Errorf("restic: %d items not saved, first %w", t.count, t.items[0]), "")
+		err = fault.New(fault.Incomplete, op, t.itemsError("read", fmt.Sprintf("restic: %d items not saved, first %s", t.count, t.items[0].Error())), "")
 	}
 	if digest != "" {
 		return withDigest(op, s, digest, err)

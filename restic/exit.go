@@ -60,6 +60,9 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	defer t.mu.Unlock()
 	text := blank(t.words(exit))
 	cause := fmt.Errorf("restic: %s", text)
+	if t.count > 0 {
+		cause = t.itemsError("read", cause.Error())
+	}
 	switch exit.Code {
 	case exitNoRepository:
 		return fault.New(fault.NoRepository, op, cause,

@@ -79,7 +79,7 @@ func (e *Engine) Restore(ctx context.Context, r Repo, snapshot, dir string, o Re
 	case sum == nil || t.garbage != "":
 		return Restored{}, t.unproved(op, "gave no summary")
 	case t.count > 0:
-		return Restored{Errors: t.items}, fault.New(fault.Failed, op, fmt.Errorf("restic: %d errors, first %w", t.count, t.items[0]), "")
+		return Restored{Errors: t.items}, fault.New(fault.Failed, op, t.itemsError("restored", fmt.Sprintf("restic: %d errors, first %s", t.count, t.items[0].Error())), "")
 	// Folders on the way to an included item are restored but not in the total,
 	// and so is what was found unchanged.
 	case sum.FilesRestored < sum.TotalFiles || sum.BytesRestored != sum.TotalBytes:

@@ -58,7 +58,7 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 		argv = append(argv, "--no-cache")
 	}
 	for _, o := range r.Options {
-		argv = append(argv, "-o", o)
+		argv = append(argv, "-o", field(o))
 	}
 	argv = append(argv, c.args...)
 	if len(c.tail) > 0 {
@@ -68,6 +68,15 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 		Argv: argv, Env: e.environment(r, c.env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
 		StderrLine: t.stderrLine, ExtraFiles: c.files.files,
 	}
+}
+
+// field writes an option as one field: restic reads -o as a line of
+// comma-separated values (pflag, StringSlice).
+func field(option string) string {
+	if !strings.ContainsAny(option, "\",\n") {
+		return option
+	}
+	return `"` + strings.ReplaceAll(option, `"`, `""`) + `"`
 }
 
 // retryLock is how long to wait for a lock. Restic waits in silence, so it must

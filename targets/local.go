@@ -20,9 +20,9 @@ import (
 type Local struct {
 	Name         string
 	Path         string
-	Site         string      // code of the site that owns it
-	ID           string      // identity enrolled before; empty: never enrolled
-	System       string      // declared storage system; may be empty
+	Site         string // code of the site that owns it
+	ID           string // identity enrolled before; empty: never enrolled
+	Declared     Declared
 	ReserveBytes int64       // free space that must remain
 	Repository   restic.Repo // opens the repository at Path
 }
@@ -88,6 +88,11 @@ func (l *Local) Enroll(ctx context.Context) (string, error) {
 // HasSnapshot looks for the snapshot's file and compares its content with its name.
 func (l *Local) HasSnapshot(ctx context.Context, id string) (bool, error) {
 	return holds(ctx, folder{l.Name, l.Path}, id)
+}
+
+// Separation compares the folder with the places a source's data lie in.
+func (l *Local) Separation(ctx context.Context, locations []string) (Separation, error) {
+	return separation(ctx, machine(), l.Path, l.Declared, locations)
 }
 
 // A folder is the storage of targets on a mounted file system.

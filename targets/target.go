@@ -26,7 +26,8 @@ type Target interface {
 type Enroller interface {
 	// Enroll marks the place as this site's target and returns the identity it
 	// wrote, or the one it found there when the place was already this site's.
-	// A place that belongs to somebody else is refused.
+	// A place that belongs to somebody else is refused. A kind that can only be
+	// told by the repository in it returns "" while there is none: ask again.
 	Enroll(ctx context.Context) (identity string, err error)
 }
 
@@ -42,11 +43,13 @@ type Finder interface {
 }
 
 // Separation says how far a target lies from a source: L0 same file system, L1
-// other partition, L2 other physical disk of the same machine, and from L3 on
-// other machines, sites and media. Unknown means it could not be measured, and
-// Level then means nothing.
+// other partition, L2 other physical disk of the same machine, L3 other machine
+// or storage system, L4 other site, L5 out of reach. Unknown means it could not
+// be measured, and Level then means nothing.
 type Separation struct {
-	Level   int
-	How     string // what was compared, with device numbers
-	Unknown bool
+	Level    int
+	How      string // what was compared: device numbers, addresses
+	Domain   string // what fails together with the target; empty when not known
+	Declared bool   // the configuration says so; not measured
+	Unknown  bool
 }

@@ -1,0 +1,157 @@
+package targets
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"saoluu/internal/fault"
+	"saoluu/restic"
+)
+
+// REST is a repository on a rest-server. The protocol has no room for a file of
+// ours (restic documentation, "REST Backend"), so the target is told by its
+// repository: the digest of the encrypted file config, which never changes.
+type REST struct {
+	Name       string
+	URL        *url.URL // of the repository, without user
+	User       string
+	Password   string // of User; may be empty
+	CA         string // file with the authorities to believe; empty: the system's
+	ID         string // identity enrolled before; empty: never enrolled
+	Declared   Declared
+	Repository restic.Repo // its URL and Env come from RESTRepo
+
+	once   sync.Once
+	client *http.Client
+	broken error
+}
+
+var (
+	_ Target   = (*REST)(nil)
+	_ Enroller = (*REST)(nil)
+	_ Measurer = (*REST)(nil)
+	_ Finder   = (*REST)(nil)
+)
+
+// RESTRepo returns the address and environment by which restic reaches the target
+// (restic manual, "REST Server"). The address may hold the password.
+func (r *REST) RESTRepo() (address string, env []string) {
+	u := *r.URL
+	if r.User != "" {
+		u.User = url.UserPassword(r.User, r.Password)
+	}
+	if r.CA != "" {
+		env = append(env, "RESTIC_CACERT="+r.CA)
+	}
+	return "rest:" + u.JoinPath("/").String(), env
+}
+
+// Repo returns the repository on the server.
+func (r *REST) Repo() restic.Repo { return r.Repository }
+
+// Ready checks that the server answers, lets us in, and holds the repository that
+// was enrolled.
+func (r *REST) Ready(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	op := fmt.Sprintf("target %q", r.Name)
+	found, err := r.identity(ctx)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return noRepository(op, r.URL.Redacted())
+	case err != nil:
+		return err
+	case r.ID == "":
+		return fault.New(fault.WrongTarget, op, errors.New("it was never enrolled in this catalog"), "run \"saoluu init\" to enroll it")
+	case found != r.ID:
+		return fault.New(fault.WrongTarget, op, fmt.Errorf("%s holds another repository than the one enrolled", r.URL.Redacted()),
+			"correct the url, or give the new repository a target of its own")
+	}
+	return nil
+}
+
+// Enroll returns the identity of the repository, or "" while there is none.
+func (r *REST) Enroll(ctx context.Context) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	found, err := r.identity(ctx)
+	op := fmt.Sprintf("enroll target %q", r.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && r.ID == "":
+		return "", nil
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fault.New(fault.Absent, op, fmt.Errorf("it was enrolled before, and there is no repository at %s", r.URL.Redacted()), "find out what became of it")
+	case err != nil:
+		return "", err
+	case r.ID != "" && r.ID != found:
+		return "", fault.New(fault.Refused, op, fmt.Errorf("%s holds another repository than the one enrolled", r.URL.Redacted()), "choose another url")
+	}
+	return found, nil
+}
+
+func (r *REST) identity(ctx context.Context) (string, error) {
+	content, err := r.get(ctx, "config")
+	sum := sha256.Sum256(content)
+	return "config-" + hex.EncodeToString(sum[:]), err
+}
+
+// HasSnapshot fetches the snapshot and compares its content with its name.
+func (r *REST) HasSnapshot(ctx context.Context, id string) (bool, error) {
+	content, err := r.get(ctx, "snapshots/"+id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	sum := sha256.Sum256(content)
+	return err == nil && hex.EncodeToString(sum[:]) == id, err
+}
+
+// Separation compares the server with the machines and disks the data lie on.
+func (r *REST) Separation(ctx context.Context, locations []string) (Separation, error) {
+	return separation(ctx, machine(), HostLocation(r.URL.Hostname()), r.Declared, locations)
+}
+
+// get returns a small file of the repository.
+func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
+	r.once.Do(func() {
+		t, err := transport(r.Name, r.CA)
+		r.client, r.broken = &http.Client{Transport: t, Timeout: 3 * dialTimeout}, err
+	})
+	if r.broken != nil {
+		return nil, r.broken
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL.JoinPath(name).String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	if r.User != "" {
+		request.SetBasicAuth(r.User, r.Password)
+	}
+	answer, err := r.client.Do(request)
+	if err != nil {
+		return nil, netFault(r.Name, err)
+	}
+	defer answer.Body.Close()
+	op := fmt.Sprintf("target %q", r.Name)
+	switch answer.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, fault.New(fault.Absent, op, fmt.Errorf("%s: %w", name, fs.ErrNotExist), "")
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, fault.New(fault.Denied, op, fmt.Errorf("the server answers %s", answer.Status),
+			"check user and user_password, and that the url begins with the user's name when repositories are private")
+	default:
+		return nil, fault.New(fault.Absent, op, fmt.Errorf("the server answers %s", answer.Status), "see whether a rest-server listens there")
+	}
+	content, err := io.ReadAll(io.LimitReader(answer.Body, maxSmall))
+	return content, netFault(r.Name, err)
+}

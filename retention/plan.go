@@ -197,7 +197,7 @@ func (p *planner) nevers(i int) []Reason {
 		add(Reason{Rule: NewestTested})
 	}
 	if b.Good || b.Invalidated {
-		if until := p.keepMin(b); until.After(b.At) && p.Now.Before(until) {
+		if until := p.keepMin(b); p.Now.Before(until) {
 			add(Reason{Rule: Young, Until: until})
 		}
 	}

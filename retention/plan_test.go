@@ -193,7 +193,7 @@ func TestRules(t *testing.T) {
 2026-05-03 01:00: keep future`},
 		{name: "a clock that ticks a little slower is no future", backups: three, rules: Rules{Last: 1}, now: "2026-05-03 00:55", want: `2026-05-01 01:00: forget surplus
 2026-05-02 01:00: forget surplus
-2026-05-03 01:00: keep newest-good,last`},
+2026-05-03 01:00: keep newest-good,keep-min,last`},
 		{name: "one minute more is", backups: three, rules: Rules{Last: 1}, now: "2026-05-03 00:54", want: `2026-05-01 01:00: forget surplus
 2026-05-02 01:00: keep newest-good,last
 2026-05-03 01:00: keep future`},

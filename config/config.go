@@ -116,6 +116,12 @@ type Engine struct {
 	// Example: restic = "/usr/lib/saoluu/restic"
 	Restic string `toml:"restic,omitempty"`
 
+	// SHA-256 of the restic program in hexadecimal, as "sha256sum" prints it. Optional:
+	// when it is given, a program with another one is not run, and saoluu has to be
+	// told of every new version.
+	// Example: sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	SHA256 string `toml:"sha256,omitempty"`
+
 	// A dump or restic without any progress for so long is ended.
 	// Example: stall_timeout = "30m"
 	StallTimeout calendar.Duration `toml:"stall_timeout,omitempty" default:"30m"`
@@ -197,42 +203,4 @@ type Custodian struct {
 	// public key (ssh-ed25519 or ssh-rsa).
 	// Example: recipient = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI…"
 	Recipient string `toml:"recipient" need:"true"`
-}
-
-// Target is a place that holds one restic repository.
-type Target struct {
-	// The kind of storage: local is a folder of a mounted file system.
-	// Example: type = "local"
-	Type string `toml:"type" need:"true" enum:"local"`
-
-	// Absolute path of the repository's folder. No two targets may share a
-	// folder or lie inside each other.
-	// Example: path = "/mnt/nas/saoluu"
-	Path string `toml:"path,omitempty" need:"true" of:"local"`
-
-	// The repository's password, as a reference. Without it "saoluu init"
-	// makes one, keeps it under state and seals it to the custodians.
-	// Example: password = "file:/etc/saoluu/keys/nas"
-	Password Secret `toml:"password,omitempty"`
-
-	// How many backups may run into the repository at once.
-	// Example: parallel = 4
-	Parallel int `toml:"parallel,omitempty" default:"4" range:"1-64"`
-
-	// How long after the last time the space of removed backups is freed again
-	// (restic prune), which rewrites packs. Overdue freeing is a warning.
-	// Example: prune_every = "1mo"
-	PruneEvery calendar.Period `toml:"prune_every,omitempty" default:"7d"`
-
-	// Where the medium stands, if not at the agency; counts as another site.
-	// Example: site = "Trung tâm dữ liệu tỉnh"
-	Site string `toml:"site,omitempty"`
-
-	// Whether the target counts as an external storage device.
-	// Example: external = true
-	External bool `toml:"external,omitempty" default:"false"`
-
-	// Free space that a run must leave on the file system.
-	// Example: reserve = "1GiB"
-	Reserve calendar.Bytes `toml:"reserve" of:"local" default:"1GiB"`
 }

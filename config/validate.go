@@ -168,9 +168,17 @@ func inside(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
 }
 
+// isSHA256 reports whether s is one in lower-case hexadecimal.
+func isSHA256(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 func (c checker) engine(e *Engine, n *node) {
 	if e.Restic != "" {
 		c.absolute(n, "restic", e.Restic)
+	}
+	if n.good("sha256") && e.SHA256 != "" && !isSHA256(e.SHA256) {
+		c.tell(n, "sha256", fmt.Sprintf("%q is no SHA-256", e.SHA256), "write the 64 digits and letters a to f that \"sha256sum\" prints")
 	}
 	if n.good("stall_timeout") && e.StallTimeout <= 0 {
 		c.tell(n, "stall_timeout", "a run would be ended at once", "write \"30m\", or leave it out")
@@ -228,28 +236,10 @@ func isRecipient(text string) bool {
 	return err == nil && len(recipients) == 1
 }
 
-func (c checker) targets() {
-	nodes := c.named("targets")
-	for i, n := range nodes {
-		t := n.value.Addr().Interface().(*Target)
-		c.absolute(n, "path", t.Path)
-		c.secret(n, t.Password)
-		for _, other := range nodes[:i] {
-			path := other.value.Addr().Interface().(*Target).Path
-			if n.good("path") && other.good("path") && (inside(t.Path, path) || inside(path, t.Path)) {
-				c.problems = append(c.problems, found{
-					at: n.place("path"), text: fmt.Sprintf("targets %q and %q share a folder", other.name, n.name),
-					hint: "give each target a folder of its own", also: new(other.place("path")),
-				})
-			}
-		}
-	}
-}
-
-// secret reports a password that is not a reference, without repeating it.
-func (c checker) secret(n *node, s Secret) {
-	if why := s.problem(); n.good("password") && why != "" {
-		c.tell(n, "password", "\"password\": "+why, secretHint)
+// secret reports a secret that is not a reference, without repeating it.
+func (c checker) secret(n *node, key string, s Secret) {
+	if why := s.problem(); n.good(key) && why != "" {
+		c.tell(n, key, fmt.Sprintf("%q: %s", key, why), secretHint)
 	}
 }
 

@@ -198,7 +198,7 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 		result.Files, result.SHA256 = 0, summary.Digest.SHA256
 	}
 	if err == nil {
-		err = present(ctx, to, summary.SnapshotID)
+		err = r.fresh(ctx, job, to, part, summary.SnapshotID)
 	}
 	if err == nil && len(part.Paths) > 0 && summary.Files == 0 {
 		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), errors.New("there is no file at all in its paths"),
@@ -215,6 +215,20 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 	return result, summary, err
 }
 
+// fresh fails when a target that can tell does not hold the snapshot, or when it
+// is the one that was there before: a new snapshot has a name of its own.
+func (r *Runner) fresh(ctx context.Context, job config.Job, to place, part sources.Part, id string) error {
+	last, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
+	if err != nil {
+		return err
+	}
+	if id == last {
+		return fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s as new, and it is the one of the last run", id),
+			"check that the program is a genuine restic")
+	}
+	return present(ctx, to, id)
+}
+
 // present fails when a target that can tell does not hold the snapshot.
 func present(ctx context.Context, to place, id string) error {
 	finder, can := to.target.(targets.Finder)
@@ -223,8 +237,8 @@ func present(ctx context.Context, to place, id string) error {
 	}
 	held, err := finder.HasSnapshot(ctx, id)
 	if err == nil && !held {
-		err = fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s, and the target does not hold it", id),
-			"check the storage below the target")
+		err = fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s, and the target does not hold it whole", id),
+			"check that the program is a genuine restic (\"saoluu doctor\" shows which one), and the storage below the target")
 	}
 	return err
 }

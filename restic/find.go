@@ -40,6 +40,9 @@ type FindOptions struct {
 	// Candidates are tried in order when Path is empty; those that do not exist
 	// are passed over, and so are those that are too old.
 	Candidates []string
+	// SHA256 is the only digest the program may have; empty lets it have any. It is
+	// computed each time then.
+	SHA256 string
 	// ProbeCache is a file in which the answer is kept, since asking costs about 40 ms:
 	// 25 for "restic version", 15 for its digest. Empty asks each time.
 	ProbeCache string
@@ -65,7 +68,15 @@ func Find(ctx context.Context, o FindOptions) (*Engine, error) {
 	}
 	var seen []error
 	for _, path := range list {
-		e, err := probe(ctx, path, o.ProbeCache)
+		cache := o.ProbeCache
+		if o.SHA256 != "" {
+			cache = ""
+		}
+		e, err := probe(ctx, path, cache)
+		if err == nil && o.SHA256 != "" && e.SHA256 != o.SHA256 {
+			return nil, fault.New(fault.Refused, op, fmt.Errorf("%q has the SHA-256 %s, and engine.sha256 wants %s", path, e.SHA256, o.SHA256),
+				"find out who replaced it; after an update on purpose, write the new digest into engine.sha256")
+		}
 		if err == nil {
 			return e, nil
 		}

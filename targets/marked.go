@@ -150,5 +150,5 @@ func holds(ctx context.Context, s storage, id string) (bool, error) {
 		return false, err
 	}
 	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:]) == id, nil
+	return len(content) > 0 && hex.EncodeToString(sum[:]) == id, nil
 }

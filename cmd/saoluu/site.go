@@ -176,7 +176,7 @@ func findEngine(ctx context.Context, c *config.Config) (*restic.Engine, error) {
 
 func engineOptions(c *config.Config) restic.FindOptions {
 	o := restic.FindOptions{
-		Path: c.Engine.Restic, ProbeCache: jobs.StatePath(c, "engine.json"),
+		Path: c.Engine.Restic, SHA256: c.Engine.SHA256, ProbeCache: jobs.StatePath(c, "engine.json"),
 	}
 	if o.Path == "" {
 		o.Path = os.Getenv("SAOLUU_RESTIC")

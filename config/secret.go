@@ -75,24 +75,37 @@ func (s Secret) problem() string {
 // Resolve reads the secret. The error never contains it. A file that others can
 // read is refused (Kind Refused), one that is missing is a Usage fault.
 func (s Secret) Resolve(where Secrets) (string, error) {
-	op := fmt.Sprintf("secret %q", s.String())
-	if why := s.problem(); why != "" {
-		return "", fault.New(fault.Usage, op, errors.New(why), secretHint)
-	}
-	scheme, rest, _ := strings.Cut(string(s), ":")
-	content, err := []byte(nil), error(nil)
-	switch scheme {
-	case "file":
-		content, err = readPrivate(op, rest)
-	case "credential":
-		content, err = readCredential(op, where.CredentialsDir, rest)
-	case "age":
-		content, err = decrypt(op, rest, where.Identity)
-	}
+	content, err := s.content(where)
 	if err != nil {
 		return "", err
 	}
-	return oneLine(op, content)
+	return oneLine(s.op(), content)
+}
+
+// ResolveKey reads a secret of several lines, such as a private key in PEM.
+func (s Secret) ResolveKey(where Secrets) ([]byte, error) {
+	content, err := s.content(where)
+	if err == nil && (len(content) == 0 || len(content) > maxSecretBytes) {
+		err = fault.New(fault.Usage, s.op(), errors.New("empty, or larger than 64 KiB"), "check that the reference names the right file")
+	}
+	return content, err
+}
+
+func (s Secret) op() string { return fmt.Sprintf("secret %q", s.String()) }
+
+func (s Secret) content(where Secrets) ([]byte, error) {
+	op := s.op()
+	if why := s.problem(); why != "" {
+		return nil, fault.New(fault.Usage, op, errors.New(why), secretHint)
+	}
+	scheme, rest, _ := strings.Cut(string(s), ":")
+	switch scheme {
+	case "credential":
+		return readCredential(op, where.CredentialsDir, rest)
+	case "age":
+		return decrypt(op, rest, where.Identity)
+	}
+	return readPrivate(op, rest)
 }
 
 // oneLine takes one newline off the end and refuses what cannot be a password.

@@ -14,7 +14,9 @@ func Show(c *Config) ([]byte, error) {
 	shown := *c
 	shown.Targets = maps.Clone(c.Targets)
 	for name, t := range shown.Targets {
-		t.Password = Secret(t.Password.String()) // the library does not ask strings how they print
+		for _, s := range []*Secret{&t.Password, &t.AccessKey, &t.SecretKey, &t.Key, &t.UserPassword} {
+			*s = Secret(s.String()) // the library does not ask strings how they print
+		}
 		shown.Targets[name] = t
 	}
 	shown.Jobs = maps.Clone(c.Jobs)

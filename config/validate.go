@@ -79,6 +79,7 @@ func (c checker) needed(n *node) {
 		seen := n.seen&(1<<i) != 0
 		fits := f.of == nil || slices.Contains(f.of, kind)
 		switch {
+		case seen && known && !fits && n.good(f.key) && n.value.Field(f.index).IsZero(): // says nothing: Show writes such
 		case seen && known && !fits:
 			c.problem(n.keys[i], fmt.Sprintf("key %q belongs to type %s, not to %q", f.key, strings.Join(f.of, ", "), kind), "remove it, or change type")
 		case !seen && known && !fits:

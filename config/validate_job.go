@@ -92,7 +92,7 @@ func (c checker) limit(n *node, key string, d calendar.Duration) {
 func (c checker) source(j *Job, n *node) {
 	s := &j.Source
 	c.facts(s, n)
-	c.secret(n, s.Password)
+	c.secret(n, "password", s.Password)
 	c.absolute(n, "path", s.Path)
 	c.absolute(n, "bin", s.Bin)
 	switch s.Type {
@@ -135,7 +135,7 @@ func (c checker) facts(s *Source, n *node) {
 func (c checker) apart(j *Job, n *node, key, path string) {
 	for _, name := range j.Targets {
 		target := c.lookup("targets", name)
-		if !target.good("path") {
+		if !target.good("path") || target.value.Addr().Interface().(*Target).Type != "local" {
 			continue
 		}
 		at := target.value.Addr().Interface().(*Target).Path

@@ -1,0 +1,244 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"saoluu/internal/calendar"
+)
+
+// Target is a place that holds one restic repository.
+type Target struct {
+	// The kind of storage: local is a folder of a mounted file system, s3 a bucket
+	// of an S3-compatible service, sftp a folder on an SSH server, rest a
+	// repository on a rest-server.
+	// Example: type = "local"
+	Type string `toml:"type" need:"true" enum:"local|s3|sftp|rest"`
+
+	// Absolute path of the repository's folder, with sftp on the server. No two
+	// targets may share a folder or lie inside each other.
+	// Example: path = "/mnt/nas/saoluu"
+	Path string `toml:"path,omitempty" need:"true" of:"local|sftp"`
+
+	// Address of the S3 service; https, or http on this machine only.
+	// Example: endpoint = "https://s3.example.vn"
+	Endpoint string `toml:"endpoint,omitempty" need:"true" of:"s3"`
+
+	// The bucket. "saoluu init" makes it when it is not there.
+	// Example: bucket = "stp-saoluu"
+	Bucket string `toml:"bucket,omitempty" need:"true" of:"s3"`
+
+	// Folder in the bucket, when the bucket holds other things besides.
+	// Example: prefix = "stp/main"
+	Prefix string `toml:"prefix,omitempty" of:"s3"`
+
+	// The service's region, when it has more than one.
+	// Example: region = "vn-north-1"
+	Region string `toml:"region,omitempty" of:"s3"`
+
+	// Reference to the access key's id.
+	// Example: access_key = "credential:ttdl-access"
+	AccessKey Secret `toml:"access_key,omitempty" need:"true" of:"s3"`
+
+	// Reference to the secret half of the access key.
+	// Example: secret_key = "credential:ttdl-secret"
+	SecretKey Secret `toml:"secret_key,omitempty" need:"true" of:"s3"`
+
+	// For how long nobody can delete what is written: object lock in compliance
+	// mode, renewed for what is still needed. At least a day; whole days. It
+	// cannot be taken back, not even by the owner of the bucket.
+	// Example: object_lock = "30d"
+	ObjectLock calendar.Duration `toml:"object_lock,omitempty" of:"s3"`
+
+	// Name or address of the SSH server.
+	// Example: host = "sftp.example.vn"
+	Host string `toml:"host,omitempty" need:"true" of:"sftp"`
+
+	// Port of the SSH server.
+	// Example: port = 22
+	Port int `toml:"port,omitempty" of:"sftp" default:"22" range:"1-65535"`
+
+	// Account on the server.
+	// Example: user = "saoluu"
+	User string `toml:"user,omitempty" of:"sftp|rest"`
+
+	// Reference to the SSH private key, without a passphrase.
+	// Example: key = "file:/etc/saoluu/keys/nas.ssh"
+	Key Secret `toml:"key,omitempty" need:"true" of:"sftp"`
+
+	// File with the server's public key, as ssh-keyscan prints it. Compare it with
+	// the server's own: nobody is asked, and no other key is accepted.
+	// Example: known_hosts = "/etc/saoluu/known_hosts"
+	KnownHosts string `toml:"known_hosts,omitempty" need:"true" of:"sftp"`
+
+	// Address of the repository on a rest-server, without user; https, or http on
+	// this machine only.
+	// Example: url = "https://rest.example.vn:8000/stp/main"
+	URL string `toml:"url,omitempty" need:"true" of:"rest"`
+
+	// Reference to the account's password on the rest-server.
+	// Example: user_password = "file:/etc/saoluu/keys/rest"
+	UserPassword Secret `toml:"user_password,omitempty" of:"rest"`
+
+	// File with the certificate of the authority that vouches for the server, in
+	// PEM, when it is the agency's own.
+	// Example: ca = "/etc/saoluu/ca.pem"
+	CA string `toml:"ca,omitempty" of:"s3|rest"`
+
+	// The repository's password, as a reference. Without it "saoluu init"
+	// makes one, keeps it under state and seals it to the custodians.
+	// Example: password = "file:/etc/saoluu/keys/nas"
+	Password Secret `toml:"password,omitempty"`
+
+	// How many backups may run into the repository at once.
+	// Example: parallel = 4
+	Parallel int `toml:"parallel,omitempty" default:"4" range:"1-64"`
+
+	// How long after the last time the space of removed backups is freed again
+	// (restic prune), which rewrites packs. Overdue freeing is a warning.
+	// Example: prune_every = "1mo"
+	PruneEvery calendar.Period `toml:"prune_every,omitempty" default:"7d"`
+
+	// Where the medium stands, if not at the agency; counts as another site.
+	// Example: site = "Trung tâm dữ liệu tỉnh"
+	Site string `toml:"site,omitempty"`
+
+	// Name of the storage system below the target, where saoluu cannot see it: the
+	// virtual disks of one array and the exports of one NAS have one name. Copies on
+	// one system count once.
+	// Example: storage_system = "NAS-tang-3"
+	StorageSystem string `toml:"storage_system,omitempty"`
+
+	// Whether the target counts as an external storage device.
+	// Example: external = true
+	External bool `toml:"external,omitempty" default:"false"`
+
+	// Free space that a run must leave on the file system.
+	// Example: reserve = "1GiB"
+	Reserve calendar.Bytes `toml:"reserve" of:"local|sftp" default:"1GiB"`
+}
+
+// Address returns the parsed Endpoint or URL, whichever the type has. It was
+// checked when the configuration was loaded.
+func (t Target) Address() *url.URL {
+	u, err := url.Parse(t.Endpoint + t.URL)
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
+// Place says in one line where a target is, for people. It shows no secret.
+func (t Target) Place() string {
+	switch t.Type {
+	case "s3":
+		return strings.TrimSuffix(t.Endpoint, "/") + "/" + path.Join(t.Bucket, t.Prefix)
+	case "sftp":
+		return fmt.Sprintf("%s:%s", t.Host, t.Path)
+	case "rest":
+		return t.URL
+	}
+	return t.Path
+}
+
+func (c checker) targets() {
+	nodes := c.named("targets")
+	for i, n := range nodes {
+		t := n.value.Addr().Interface().(*Target)
+		c.target(t, n)
+		for _, other := range nodes[:i] {
+			c.sharing(t, other.value.Addr().Interface().(*Target), n, other)
+		}
+	}
+}
+
+// bucketName is what S3 allows (Amazon S3 user guide, "Bucket naming rules").
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+func (c checker) target(t *Target, n *node) {
+	c.absolute(n, "path", t.Path)
+	c.absolute(n, "known_hosts", t.KnownHosts)
+	c.absolute(n, "ca", t.CA)
+	for key, s := range map[string]Secret{
+		"password": t.Password, "access_key": t.AccessKey, "secret_key": t.SecretKey, "key": t.Key, "user_password": t.UserPassword,
+	} {
+		c.secret(n, key, s)
+	}
+	c.address(n, "endpoint", t.Endpoint, false)
+	c.address(n, "url", t.URL, true)
+	if n.good("bucket") && !bucketName.MatchString(t.Bucket) {
+		c.tell(n, "bucket", fmt.Sprintf("bucket %q cannot be used", t.Bucket), "use 3 to 63 small letters, digits, dots and -")
+	}
+	if n.good("prefix") && (path.Clean("/"+t.Prefix) != "/"+t.Prefix) {
+		c.tell(n, "prefix", fmt.Sprintf("prefix %q is not clean", t.Prefix), "write it as \"stp/main\", without slashes at its ends")
+	}
+	if n.good("object_lock") && (t.ObjectLock.Std() < 24*time.Hour || t.ObjectLock.Std()%(24*time.Hour) != 0) {
+		c.tell(n, "object_lock", fmt.Sprintf("object_lock %s is not a number of whole days", t.ObjectLock), "write \"30d\"")
+	}
+	if n.good("host") && (t.Host == "" || strings.ContainsAny(t.Host, "/@ \t\"")) {
+		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", t.Host), "write the server's name or address alone")
+	}
+	if n.good("user") && strings.ContainsAny(t.User, "/@: \t\"") {
+		c.tell(n, "user", fmt.Sprintf("user %q cannot be used", t.User), "write the account's name alone")
+	}
+	if t.Type == "sftp" && t.User == "" && n.good("type") {
+		c.tell(n, "user", "key \"user\" is missing in "+n.String(), "name the account on the server")
+	}
+	if t.Type == "rest" && n.good("type") && (t.User == "") != (t.UserPassword == "") {
+		c.tell(n, "user", "user and user_password belong together", "give both, or none when the server asks for none")
+	}
+}
+
+// address checks where a server is reached. What leaves the machine is encrypted
+// on the way (39/2024/QĐ-UBND, Điều 7.1b).
+func (c checker) address(n *node, key, text string, withPath bool) {
+	if !n.good(key) {
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || (!withPath && strings.Trim(u.Path, "/") != ""):
+		c.tell(n, key, fmt.Sprintf("%q is not the address of a server", key), "write it as \"https://server.example.vn\"")
+	case u.User != nil:
+		c.tell(n, key, key+" holds a user or a password", "put them into keys of their own, as references")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		c.tell(n, key, "data would go over the network in the clear", "use https")
+	case u.Scheme != "https" && u.Scheme != "http":
+		c.tell(n, key, fmt.Sprintf("unknown scheme %q", u.Scheme), "use https")
+	}
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// sharing reports two targets that share a place.
+func (c checker) sharing(t, other *Target, n, at *node) {
+	key, shared := "path", false
+	switch {
+	case t.Type != other.Type:
+	case t.Type == "local":
+		shared = n.good("path") && at.good("path") && (inside(t.Path, other.Path) || inside(other.Path, t.Path))
+	case t.Type == "sftp":
+		shared = n.good("path") && at.good("path") && t.Host == other.Host && t.Port == other.Port && (inside(t.Path, other.Path) || inside(other.Path, t.Path))
+	case t.Type == "s3":
+		key = "bucket"
+		shared = n.good("bucket") && at.good("bucket") && t.Address().Host == other.Address().Host && t.Bucket == other.Bucket &&
+			(inside("/"+t.Prefix, "/"+other.Prefix) || inside("/"+other.Prefix, "/"+t.Prefix))
+	case t.Type == "rest":
+		key = "url"
+		shared = n.good("url") && at.good("url") && strings.TrimSuffix(t.URL, "/") == strings.TrimSuffix(other.URL, "/")
+	}
+	if shared {
+		c.problems = append(c.problems, found{
+			at: n.place(key), text: fmt.Sprintf("targets %q and %q share a folder", at.name, n.name),
+			hint: "give each target a folder of its own", also: new(at.place(key)),
+		})
+	}
+}

@@ -49,6 +49,10 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[CheckFinished](body)
 	case "retention-applied":
 		return decodeAs[RetentionApplied](body)
+	case "retention-planned":
+		return decodeAs[RetentionPlanned](body)
+	case "repository-pruned":
+		return decodeAs[RepositoryPruned](body)
 	case "target-enrolled":
 		return decodeAs[TargetEnrolled](body)
 	case "lock-removed":
@@ -128,8 +132,14 @@ func whole(e Event) Event {
 		e.Due = secondOf(e.Due)
 		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
 		return e
+	case RetentionPlanned:
+		e.Removed = full(e.Removed)
+		return e
 	case RetentionApplied:
 		e.Removed = full(e.Removed)
+		return e
+	case RepositoryPruned:
+		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
 		return e
 	case ClockJumped:
 		e.Before, e.After = second(e.Before), second(e.After)
@@ -207,6 +217,12 @@ func check(e Event) error {
 	case ControlFinished:
 		return checkNames(e.Kind(), e.Source)
 	case CheckFinished:
+		return checkNames(e.Kind(), e.Target)
+	case RetentionPlanned:
+		return checkNames(e.Kind(), e.Target)
+	case RetentionApplied:
+		return checkNames(e.Kind(), e.Target)
+	case RepositoryPruned:
 		return checkNames(e.Kind(), e.Target)
 	case TargetEnrolled:
 		return checkNames(e.Kind(), e.Target)

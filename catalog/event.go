@@ -51,6 +51,7 @@ type TargetRow struct {
 	Type     string `json:"type"`
 	Site     string `json:"site,omitempty"`
 	External bool   `json:"external,omitempty"`
+	Prune    string `json:"prune_every,omitempty"` // how often space is freed, as a calendar.Period
 }
 
 // An Asset is one row of the inventory: a job as the regulations see it.
@@ -330,11 +331,31 @@ type CheckFinished struct {
 	Hint       string      `json:"hint,omitempty"`
 }
 
-// RetentionApplied names what was deleted from a target.
+// RetentionPlanned names what is about to be deleted from a target. It comes
+// before the deletion, so that what a process deleted that died in it is not
+// taken for lost.
+type RetentionPlanned struct {
+	Target   string         `json:"target"`
+	Removed  []RemovedRow   `json:"removed"`
+	Approved []ApprovedPlan `json:"approved,omitempty"`
+}
+
+// An ApprovedPlan is a plan over the share that may go at once, which a second
+// person has approved.
+type ApprovedPlan struct {
+	Job    string `json:"job"`
+	Digest string `json:"digest"`
+	By     string `json:"by"`    // who approved
+	Asked  string `json:"asked"` // account that ran the command
+}
+
+// RetentionApplied names what was deleted from a target, as found by listing it
+// afterwards. It ends the plan before it.
 type RetentionApplied struct {
 	Target  string       `json:"target"`
 	Removed []RemovedRow `json:"removed"`
-	State   string       `json:"state"`
+	Refused []RefusedRow `json:"refused,omitempty"` // what was due and was not done
+	State   string       `json:"state"`             // RunComplete, RunFailed: some is still there; RunInterrupted: its process died; RunSkipped: all was refused
 	Error   string       `json:"error,omitempty"`
 }
 
@@ -343,7 +364,30 @@ type RemovedRow struct {
 	Run       string   `json:"run"`
 	Job       string   `json:"job"`
 	Snapshots []string `json:"snapshots"`
-	Why       string   `json:"why"`
+	Why       string   `json:"why"` // rules and words of package retention
+}
+
+// A RefusedRow is the plan of one job that something stood against.
+type RefusedRow struct {
+	Job     string `json:"job"`
+	Rule    string `json:"rule"` // of package retention
+	Why     string `json:"why"`
+	Surplus int    `json:"surplus"` // backups that would have gone
+	Digest  string `json:"digest"`
+}
+
+// RepositoryPruned records that the space of deleted snapshots was freed, or that
+// this failed.
+type RepositoryPruned struct {
+	Target      string    `json:"target"`
+	State       string    `json:"state"`        // RunComplete or RunFailed
+	BytesBefore int64     `json:"bytes_before"` // of the storage; 0 in both when it cannot be measured
+	BytesAfter  int64     `json:"bytes_after"`
+	Freed       string    `json:"freed,omitempty"`     // restic's own account, in its words
+	Remaining   string    `json:"remaining,omitempty"` // the same
+	StartedAt   time.Time `json:"started_at"`
+	FinishedAt  time.Time `json:"finished_at"`
+	Error       string    `json:"error,omitempty"`
 }
 
 // TargetEnrolled records a repository made or adopted.
@@ -439,6 +483,8 @@ func (TestFinished) Kind() string       { return "test-finished" }
 func (ControlFinished) Kind() string    { return "control-finished" }
 func (CheckFinished) Kind() string      { return "check-finished" }
 func (RetentionApplied) Kind() string   { return "retention-applied" }
+func (RetentionPlanned) Kind() string   { return "retention-planned" }
+func (RepositoryPruned) Kind() string   { return "repository-pruned" }
 func (TargetEnrolled) Kind() string     { return "target-enrolled" }
 func (LockRemoved) Kind() string        { return "lock-removed" }
 func (DaemonStarted) Kind() string      { return "daemon-started" }

@@ -186,6 +186,7 @@ func (f fixture) appendsOrRefuses(intact fixture) {
 		catalog.TestStarted{Test: "z1", Job: "z"}, tested("z2", "r1", catalog.VerdictFailed, day), tested("z3", "r1", catalog.VerdictPassed, day),
 		catalog.ControlFinished{Control: "z", Source: "z"}, catalog.CheckFinished{Target: "nas", State: catalog.RunFailed, Missing: []string{"r1@nas"}},
 		catalog.RetentionApplied{Target: "nas", Removed: []catalog.RemovedRow{{Run: "r2"}}},
+		catalog.RetentionPlanned{Target: "tape"}, catalog.RepositoryPruned{Target: "tape", State: catalog.RunComplete},
 		catalog.TargetEnrolled{Target: "tape"}, catalog.CheckpointAnchored{Target: "tape"}, catalog.HoldSet{Run: "r1", Held: true},
 	} {
 		entries, err := f.Append(f.ctx, e)
@@ -198,7 +199,7 @@ func (f fixture) appendsOrRefuses(intact fixture) {
 			f.t.Fatalf("%T: %d entries, want %d, %v", e, size, n, err)
 		}
 	}
-	if n == before+16 {
+	if n == before+18 {
 		f.t.Error("nothing needed the table")
 	}
 }

@@ -272,6 +272,7 @@ func TestAppendRefuses(t *testing.T) {
 		catalog.SlotsClosed{State: catalog.SlotOpen},
 		catalog.SlotsClosed{State: "gone"},
 		catalog.ControlFinished{}, catalog.CheckFinished{}, catalog.TargetEnrolled{}, catalog.CheckpointAnchored{}, catalog.HoldSet{},
+		catalog.RetentionPlanned{}, catalog.RetentionApplied{}, catalog.RepositoryPruned{},
 	} {
 		if _, err := f.Append(f.ctx, catalog.Beat{}, e); fault.KindOf(err) != fault.Usage {
 			t.Errorf("%T %+v: %v", e, e, err)

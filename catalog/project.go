@@ -80,7 +80,11 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 	case CheckFinished:
 		return p.finishCheck(ctx, seq, at, e)
 	case RetentionApplied:
-		return p.applyRetention(ctx, at, e)
+		return p.applyRetention(ctx, seq, at, e)
+	case RetentionPlanned:
+		return p.mark(ctx, kindPlanned, e.Target, seq, at)
+	case RepositoryPruned:
+		return p.prune(ctx, seq, at, e)
 	case TargetEnrolled:
 		return p.enroll(ctx, e)
 	case CheckpointAnchored:

@@ -140,14 +140,14 @@ func (p *projection) finishCopy(ctx context.Context, seq, at int64, e CopyFinish
 	return p.putRun(ctx, r)
 }
 
-func (p *projection) applyRetention(ctx context.Context, at int64, e RetentionApplied) error {
+func (p *projection) applyRetention(ctx context.Context, seq, at int64, e RetentionApplied) error {
 	t, err := p.target(ctx, e.Target)
 	if err != nil {
 		return err
 	}
 	t.LastError, t.dirty = e.Error, true
-	if e.State == RunComplete {
-		t.LastPruneAt = instant(at)
+	if err := p.mark(ctx, kindRetention, e.Target, seq, at); err != nil {
+		return err
 	}
 	for _, removed := range e.Removed {
 		r, err := p.run(ctx, removed.Run)
@@ -169,6 +169,20 @@ func (p *projection) applyRetention(ctx context.Context, at int64, e RetentionAp
 		}
 	}
 	return nil
+}
+
+// prune keeps when a target's space was freed last.
+func (p *projection) prune(ctx context.Context, seq, at int64, e RepositoryPruned) error {
+	t, err := p.target(ctx, e.Target)
+	if err != nil {
+		return err
+	}
+	t.LastError, t.dirty = e.Error, true
+	if e.State != RunComplete {
+		return nil
+	}
+	t.LastPruneAt = instant(at)
+	return p.mark(ctx, kindPruned, e.Target, seq, at)
 }
 
 // lose takes snapshots off a target that a re-read did not find.

@@ -98,7 +98,7 @@ func (s story) inventory() catalog.InventorySet {
 
 func (s story) event() catalog.Event {
 	run, target := s.run(), s.target()
-	switch s.IntN(22) {
+	switch s.IntN(24) {
 	case 0:
 		return s.inventory()
 	case 1, 2:
@@ -124,6 +124,10 @@ func (s story) event() catalog.Event {
 		return catalog.CheckFinished{Target: target, Due: s.due(), State: pick(s, catalog.RunComplete, catalog.RunFailed), FinishedAt: s.past(), N: s.IntN(3), Of: 3, Missing: s.some(run, target)}
 	case 18:
 		return catalog.RetentionApplied{Target: target, State: catalog.RunComplete, Removed: []catalog.RemovedRow{{Run: run, Snapshots: s.some(run, target)}, {Run: s.run()}}}
+	case 22:
+		return catalog.RetentionPlanned{Target: target, Removed: []catalog.RemovedRow{{Run: run, Snapshots: s.some(run, target)}}}
+	case 23:
+		return catalog.RepositoryPruned{Target: target, State: pick(s, catalog.RunComplete, catalog.RunFailed), FinishedAt: s.past()}
 	case 19:
 		return catalog.HoldSet{Run: run, Held: s.IntN(2) == 0}
 	case 20:

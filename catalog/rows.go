@@ -85,7 +85,7 @@ type TargetState struct {
 	LastCheckAt  time.Time // end of the last re-read that could look
 	LastCheck    string    // state of the last attempt, but RunFailed as long as Damaged is not empty
 	Damaged      []int     // groups of packs whose last re-read found damage
-	LastPruneAt  time.Time
+	LastPruneAt  time.Time // when its space was freed last
 	AnchoredAt   time.Time
 	AnchoredSize int64
 	NextDue      time.Time // earliest open upkeep slot

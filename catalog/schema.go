@@ -81,7 +81,7 @@ func kinds() []string {
 		16: "site-opened", 17: "inventory-set", 18: "copy-finished", 19: "control-finished", 20: "check-finished",
 		21: "retention-applied", 22: "target-enrolled", 23: "lock-removed", 24: "daemon-started", 25: "daemon-stopped",
 		26: "beat", 27: "config-refused", 28: "clock-jumped", 29: "checkpoint-anchored", 30: "hold-set", 31: "restore-finished",
-		32: "catalog-compared",
+		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned",
 	}
 }
 
@@ -90,7 +90,10 @@ const (
 	kindInventory   = 17
 	kindControl     = 19
 	kindCheck       = 20
+	kindRetention   = 21
 	kindAnchor      = 29
+	kindPlanned     = 33
+	kindPruned      = 34
 	kindCompared    = 32
 	stateRunning    = 0
 	stateComplete   = 1

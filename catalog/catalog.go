@@ -48,7 +48,7 @@ type Options struct {
 type Catalog struct {
 	options  Options
 	readOnly bool
-	read     *sql.DB // any number of readers
+	read     *reader
 	write    *sql.DB // one connection, used under mu
 
 	mu     sync.Mutex
@@ -132,11 +132,12 @@ func open(ctx context.Context, o Options, readOnly bool) (*Catalog, error) {
 	} else if !readOnly {
 		read.Set("mode", "rw")
 	}
-	var err error
-	if c.read, err = sql.Open("sqlite", dsn(o.Path, read)); err != nil {
+	db, err := sql.Open("sqlite", dsn(o.Path, read))
+	if err != nil {
 		return nil, classify(op, err)
 	}
-	c.read.SetMaxIdleConns(4)
+	db.SetMaxIdleConns(4)
+	c.read = newReader(db)
 	if err := c.checkSchema(ctx, op); err != nil {
 		return nil, errors.Join(err, c.read.Close())
 	}

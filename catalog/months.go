@@ -34,7 +34,7 @@ func (c *Catalog) Months(ctx context.Context, from, to, asOf time.Time) ([]Month
 			coalesce((SELECT r.t` + inMonth + good + ` ORDER BY r.t LIMIT 1),0), coalesce((SELECT r.t` + inMonth + good + ` ORDER BY r.t DESC LIMIT 1),0)
 		FROM job_state s JOIN names n ON n.id=s.job CROSS JOIN m WHERE counts IS NOT NULL ORDER BY n.name, m.i`
 	var months []Month
-	err := each(ctx, c.read, query, []any{asOfSeconds(asOf), int64(creditWithin / time.Second)}, func(rows *sql.Rows) error {
+	err := each(ctx, c.read.DB, query, []any{asOfSeconds(asOf), int64(creditWithin / time.Second)}, func(rows *sql.Rows) error {
 		var m Month
 		var i, counts, first, last int64
 		err := rows.Scan(&m.Job, &i, &counts, &first, &last)
@@ -45,6 +45,26 @@ func (c *Catalog) Months(ctx context.Context, from, to, asOf time.Time) ([]Month
 		return err
 	})
 	return months, classify("read months", err)
+}
+
+// GoodSpans returns the first and the last good run of every job in [from, to) as
+// known at asOf, by the rule by which Months counts them. Jobs without any are
+// left out.
+func (c *Catalog) GoodSpans(ctx context.Context, from, to, asOf time.Time) ([]Span, error) {
+	const good = `(SELECT r.t FROM runs r INDEXED BY runs_job WHERE r.job=s.job AND r.t>=?1 AND r.t<?2 AND r.good=1
+		AND r.at BETWEEN 1 AND ?3 AND (r.invalidated=0 OR r.invalidated>?3) AND r.finished<=r.t+?4 ORDER BY r.t`
+	var spans []Span
+	err := each(ctx, c.read, `SELECT n.name, `+good+` LIMIT 1) AS first, `+good+` DESC LIMIT 1) FROM job_state s JOIN names n ON n.id=s.job
+		WHERE first IS NOT NULL ORDER BY n.name`,
+		[]any{ceil(from), ceil(to), asOfSeconds(asOf), int64(creditWithin / time.Second)}, func(rows *sql.Rows) error {
+			var s Span
+			var first, last int64
+			err := rows.Scan(&s.Job, &first, &last)
+			s.First, s.Last = instant(first), instant(last)
+			spans = append(spans, s)
+			return err
+		})
+	return spans, classify("read the first and last good runs", err)
 }
 
 // monthStarts returns the first instants of the months from the one of from on,

@@ -149,6 +149,13 @@ type Month struct {
 	Last   time.Time
 }
 
+// A Span is the ConsistentAt of the first and the last good run of a job in some
+// time; the same when there was one.
+type Span struct {
+	Job         string
+	First, Last time.Time
+}
+
 // An InventoryAt is the inventory in force at an instant, and when each asset
 // entered it for the first time.
 type InventoryAt struct {

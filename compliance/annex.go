@@ -120,12 +120,17 @@ func (e *evaluation) seqAfter(ctx context.Context, t time.Time) (int64, error) {
 // every hour.
 const silentAfter = 2 * time.Hour
 
+// firstShown is the month a grid begins with when there is so much to show: it
+// has twelve months at least, and those of the period.
+func (e *evaluation) firstShown() calendar.Month {
+	const year = 12
+	return e.period.First.Add(min(0, e.period.Count-year))
+}
+
 // gridMonths are the months the grid shows: the period and, if that is short, the
 // time before it, a year in all but not from before there was an inventory.
 func (e *evaluation) gridMonths() []calendar.Month {
-	const year = 12
-	last := e.period.First.Add(e.period.Count - 1)
-	first := last.Add(1 - year)
+	first, last := e.firstShown(), e.period.First.Add(e.period.Count-1)
 	if begun := calendar.MonthOf(e.begun(), e.loc); first.Compare(begun) < 0 {
 		first = begun
 	}

@@ -45,7 +45,7 @@ type asset struct {
 	since    time.Time // when the duty can have begun: entered and in service
 	removed  time.Time // zero while it is in the inventory
 	months   map[calendar.Month]catalog.Month
-	covered  []catalog.Month // those with good backups, in order
+	covered  []catalog.Span // those with good backups, and the time before them, in order
 	schedule calendar.Schedule
 
 	copies []copyFact // newest good copy on each target; read on demand
@@ -184,7 +184,9 @@ func (e *evaluation) asset(row catalog.Asset, removed time.Time) *asset {
 	return a
 }
 
-// readMonths reads every month of every asset up to the instant judged.
+// readMonths reads the months of every asset that any rule or the grid looks at
+// one by one, up to the instant judged. Of the time before, all that matters is
+// when the first and the last good backup were.
 func (e *evaluation) readMonths(ctx context.Context) error {
 	first, byJob := e.from, map[string]*asset{}
 	for _, a := range e.assets {
@@ -193,9 +195,21 @@ func (e *evaluation) readMonths(ctx context.Context) error {
 			first = since
 		}
 	}
-	from := calendar.MonthOf(first, e.loc).Start(e.loc)
-	to := calendar.MonthOf(e.now, e.loc).End(e.loc)
-	months, err := e.view.Months(ctx, from, to, e.asOf)
+	begun, current := calendar.MonthOf(first, e.loc), calendar.MonthOf(e.now, e.loc)
+	from := slices.MinFunc([]calendar.Month{e.firstShown(), current.Add(-1)}, calendar.Month.Compare)
+	if from.Compare(begun) < 0 {
+		from = begun
+	}
+	before, err := e.view.GoodSpans(ctx, begun.Start(e.loc), from.Start(e.loc), e.asOf)
+	if err != nil {
+		return fmt.Errorf("read the first good backups: %w", err)
+	}
+	for _, s := range before {
+		if a := byJob[s.Job]; a != nil {
+			a.covered = append(a.covered, s)
+		}
+	}
+	months, err := e.view.Months(ctx, from.Start(e.loc), current.End(e.loc), e.asOf)
 	if err != nil {
 		return fmt.Errorf("read the months: %w", err)
 	}
@@ -203,12 +217,12 @@ func (e *evaluation) readMonths(ctx context.Context) error {
 		if a := byJob[m.Job]; a != nil {
 			a.months[calendar.MonthOf(m.Start, e.loc)] = m
 			if m.Good > 0 {
-				a.covered = append(a.covered, m)
+				a.covered = append(a.covered, catalog.Span{Job: m.Job, First: m.First, Last: m.Last})
 			}
 		}
 	}
 	for _, a := range e.assets {
-		slices.SortFunc(a.covered, func(x, y catalog.Month) int { return x.Start.Compare(y.Start) })
+		slices.SortFunc(a.covered, func(x, y catalog.Span) int { return x.First.Compare(y.First) })
 	}
 	return nil
 }

@@ -97,6 +97,22 @@ func (s *scenario) Months(_ context.Context, from, to, asOf time.Time) ([]catalo
 	return months, nil
 }
 
+func (s *scenario) GoodSpans(ctx context.Context, from, to, asOf time.Time) ([]catalog.Span, error) {
+	months, err := s.Months(ctx, from, to, asOf)
+	var spans []catalog.Span
+	for _, m := range months {
+		n := len(spans)
+		switch {
+		case m.Good == 0:
+		case n > 0 && spans[n-1].Job == m.Job:
+			spans[n-1].Last = m.Last
+		default:
+			spans = append(spans, catalog.Span{Job: m.Job, First: m.First, Last: m.Last})
+		}
+	}
+	return spans, err
+}
+
 func (s *scenario) GoodTimes(_ context.Context, job string, from, to, asOf time.Time) ([]time.Time, error) {
 	var times []time.Time
 	for _, r := range s.goodAt(job, asOf) {

@@ -24,6 +24,7 @@ type View interface {
 type inventories interface {
 	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
 	Months(ctx context.Context, from, to, asOf time.Time) ([]catalog.Month, error)
+	GoodSpans(ctx context.Context, from, to, asOf time.Time) ([]catalog.Span, error)
 	GoodTimes(ctx context.Context, job string, from, to, asOf time.Time) ([]time.Time, error)
 }
 

@@ -78,7 +78,7 @@ func createCatalog(ctx context.Context, o catalog.Options, opened catalog.SiteOp
 
 // Enrolled is one target made ready by Init.
 type Enrolled struct {
-	Target, Path, Repository string
+	Target, Place, Repository string
 	KeyFile                  string // the key init made; empty when the configuration names one
 	Adopted                  bool   // the repository was there already
 }
@@ -114,8 +114,11 @@ func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
 
 // enroll prepares one target: its key, its mark, its repository.
 func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (Enrolled, error) {
-	result := Enrolled{Target: name, Path: r.Config.Targets[name].Path}
+	result := Enrolled{Target: name, Place: r.Config.Targets[name].Place()}
 	if r.Config.Targets[name].Password == "" {
+		if err := r.keyLost(ctx, name); err != nil {
+			return result, err
+		}
 		result.KeyFile = r.keyPath(name)
 		if err := makeKey(result.KeyFile); err != nil {
 			return result, err
@@ -150,6 +153,11 @@ func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (En
 	}
 	if reopened != id {
 		return result, fault.New(fault.Failed, fmt.Sprintf("enroll target %q", name), fmt.Errorf("repository %s reads back as %s", id, reopened), "")
+	}
+	if identity == "" { // a kind that is told by its repository
+		if identity, err = enroller.Enroll(ctx); err != nil {
+			return result, err
+		}
 	}
 	result.Repository = id
 	_, err = r.Catalog.Append(ctx, catalog.TargetEnrolled{Target: name, Type: r.Config.Targets[name].Type, ID: identity, Repository: id})

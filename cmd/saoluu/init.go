@@ -30,10 +30,15 @@ func (a *app) init(ctx context.Context) (err error) {
 		return err
 	}
 	// The engine first: without it nothing could be finished.
-	if _, err := findEngine(ctx, c); err != nil {
+	engine, err := findEngine(ctx, c)
+	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(jobs.CatalogPath(c)); errors.Is(err, os.ErrNotExist) {
+		bare := jobs.Runner{Config: c, Engine: engine, Shared: &jobs.Shared{}}
+		if err := bare.KeysLost(ctx); err != nil {
+			return err
+		}
 		if err := jobs.CreateState(ctx, c, catalogOptions(c), version); err != nil {
 			return err
 		}
@@ -65,8 +70,8 @@ func printEnrolled(e jobs.Enrolled) {
 	if e.Adopted {
 		word = "adopted"
 	}
-	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, safe(e.Path))
+	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, safe(e.Place))
 	if e.KeyFile != "" {
-		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", safe(e.KeyFile), safe(e.Path), safe(e.KeyFile))
+		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", safe(e.KeyFile), safe(e.Place), safe(e.KeyFile))
 	}
 }

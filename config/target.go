@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,6 +143,20 @@ func (t Target) Place() string {
 		return fmt.Sprintf("%s:%s", t.Host, t.Path)
 	case "rest":
 		return t.URL
+	}
+	return t.Path
+}
+
+// Repository is the target's address as restic takes it, for people: without
+// passwords (restic manual, "Preparing a new repository").
+func (t Target) Repository() string {
+	switch t.Type {
+	case "s3":
+		return "s3:" + t.Place()
+	case "sftp":
+		return fmt.Sprintf("sftp://%s@%s/%s", t.User, net.JoinHostPort(t.Host, strconv.Itoa(t.Port)), t.Path)
+	case "rest":
+		return "rest:" + strings.TrimSuffix(t.URL, "/") + "/"
 	}
 	return t.Path
 }

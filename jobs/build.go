@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"saoluu/catalog"
@@ -15,12 +14,6 @@ import (
 	"saoluu/sources"
 	"saoluu/targets"
 )
-
-// A place is a target under its configured name.
-type place struct {
-	name   string
-	target targets.Target
-}
 
 // source makes the source of a job. Adding a kind is one file in sources, one
 // case here, one sample in config.
@@ -48,70 +41,6 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		}, nil
 	}
 	return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", job.Name), fmt.Errorf("unknown source type %q", s.Type), "")
-}
-
-// place makes a configured target. What was enrolled comes from the catalog.
-func (r *Runner) place(ctx context.Context, name string) (place, error) {
-	t, ok := r.Config.Targets[name]
-	if !ok {
-		return place{}, fault.New(fault.Usage, fmt.Sprintf("target %q", name), errors.New("not in the configuration"), "run \"saoluu config show\" to see the targets")
-	}
-	repo, err := r.repo(name, t)
-	if err != nil {
-		return place{}, err
-	}
-	state, err := r.Catalog.TargetState(ctx, name)
-	if err != nil {
-		return place{}, err
-	}
-	switch t.Type {
-	case "local":
-		return place{name, &targets.Local{
-			Name: name, Path: t.Path, Site: r.Config.Site.Code, ID: state.ID,
-			ReserveBytes: int64(t.Reserve), Repository: repo,
-		}}, nil
-	}
-	return place{}, fault.New(fault.Usage, fmt.Sprintf("target %q", name), fmt.Errorf("unknown target type %q", t.Type), "")
-}
-
-// repo says how restic reaches a target and by which lock files its verbs keep
-// out of each other's way.
-func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
-	repo := restic.Repo{
-		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
-		Gate: r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
-	}
-	if t.Password == "" {
-		return repo, nil
-	}
-	path, err := r.Shared.secretPath(t.Password, r.secrets())
-	repo.PasswordFile = path
-	return repo, err
-}
-
-// keyPath is where init keeps the repository key it made for a target.
-func (r *Runner) keyPath(target string) string {
-	return StatePath(r.Config, "keys", target+".key")
-}
-
-// secrets says where secret references may be resolved.
-func (r *Runner) secrets() config.Secrets {
-	return config.Secrets{Identity: r.Config.Paths.Identity, CredentialsDir: os.Getenv("CREDENTIALS_DIRECTORY")}
-}
-
-// readable returns how to read a target's repository: without restic's lock where
-// none can be written, because the storage is full or read-only. What lies there
-// must come back all the same.
-func (p place) readable(ctx context.Context) (restic.Repo, error) {
-	repo := p.target.Repo()
-	err := p.target.Ready(ctx)
-	switch fault.KindOf(err) {
-	case fault.NoSpace, fault.Denied:
-		repo.NoLock = true
-		return repo, nil
-	default:
-		return repo, err
-	}
 }
 
 // firstReady returns the first of a job's targets that is ready, and the others
@@ -192,5 +121,5 @@ func measure(ctx context.Context, source sources.Source, to place, copied *catal
 		copied.Separation = &catalog.Separation{Unknown: true, How: err.Error()}
 		return
 	}
-	copied.Separation = &catalog.Separation{Level: s.Level, How: s.How, Unknown: s.Unknown}
+	copied.Separation = &catalog.Separation{Level: s.Level, How: s.How, Domain: s.Domain, Declared: s.Declared, Unknown: s.Unknown}
 }

@@ -79,8 +79,9 @@ func createCatalog(ctx context.Context, o catalog.Options, opened catalog.SiteOp
 // Enrolled is one target made ready by Init.
 type Enrolled struct {
 	Target, Place, Repository string
-	KeyFile                  string // the key init made; empty when the configuration names one
-	Adopted                  bool   // the repository was there already
+	Address                   string // as restic takes it, without secrets
+	KeyFile                   string // the key init made; empty when the configuration names one
+	Adopted                   bool   // the repository was there already
 }
 
 // Init makes a repository on every target that has none enrolled yet. All
@@ -114,7 +115,7 @@ func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
 
 // enroll prepares one target: its key, its mark, its repository.
 func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (Enrolled, error) {
-	result := Enrolled{Target: name, Place: r.Config.Targets[name].Place()}
+	result := Enrolled{Target: name, Place: r.Config.Targets[name].Place(), Address: r.Config.Targets[name].Repository()}
 	if r.Config.Targets[name].Password == "" {
 		if err := r.keyLost(ctx, name); err != nil {
 			return result, err

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -34,16 +35,29 @@ func (k *Shared) gate(dir, target string, parallel int) *restic.Gate {
 	return k.gates[name]
 }
 
-// secretPath returns a path under which a child of ours can read a secret: a file
-// that exists only in memory (memfd_create(2)), readable by our own user under
-// /proc while we live, and gone when we die.
+// secretPath returns a path under which a child of ours can read a secret of one
+// line.
 func (k *Shared) secretPath(s config.Secret, where config.Secrets) (string, error) {
+	return k.inMemory(s, func() ([]byte, error) {
+		text, err := s.Resolve(where)
+		return []byte(text + "\n"), err
+	})
+}
+
+// keyPath does the same for a private key, which has several lines.
+func (k *Shared) keyPath(s config.Secret, where config.Secrets) (string, error) {
+	return k.inMemory(s, func() ([]byte, error) { return s.ResolveKey(where) })
+}
+
+// inMemory keeps a secret in a file that exists only in memory (memfd_create(2)),
+// readable by our own user alone under /proc while we live, and gone when we die.
+func (k *Shared) inMemory(s config.Secret, read func() ([]byte, error)) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f, ok := k.files[s]; ok {
 		return pathOf(f), nil
 	}
-	text, err := s.Resolve(where)
+	content, err := read()
 	if err != nil {
 		return "", err
 	}
@@ -52,9 +66,12 @@ func (k *Shared) secretPath(s config.Secret, where config.Secrets) (string, erro
 		return "", fmt.Errorf("keep secret %q in memory: %w", s.String(), err)
 	}
 	f := os.NewFile(uintptr(fd), "saoluu-secret")
-	if _, err := f.WriteString(text + "\n"); err != nil {
-		f.Close()
-		return "", fmt.Errorf("keep secret %q in memory: %w", s.String(), err)
+	// ssh refuses a private key that others could read.
+	if err := f.Chmod(0o600); err != nil {
+		return "", errors.Join(fmt.Errorf("keep secret %q in memory: %w", s.String(), err), f.Close())
+	}
+	if _, err := f.Write(content); err != nil {
+		return "", errors.Join(fmt.Errorf("keep secret %q in memory: %w", s.String(), err), f.Close())
 	}
 	if k.files == nil {
 		k.files = map[config.Secret]*os.File{}

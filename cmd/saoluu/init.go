@@ -72,6 +72,6 @@ func printEnrolled(e jobs.Enrolled) {
 	}
 	fmt.Printf("%s repository %.10s on target %q in %s\n", word, e.Repository, e.Target, safe(e.Place))
 	if e.KeyFile != "" {
-		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", safe(e.KeyFile), safe(e.Place), safe(e.KeyFile))
+		fmt.Printf("  key: %s\n  without saoluu: restic -r %s --password-file %s snapshots\n", safe(e.KeyFile), safe(e.Address), safe(e.KeyFile))
 	}
 }

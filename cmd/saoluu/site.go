@@ -113,7 +113,9 @@ func lostState(c *config.Config, err error) error {
 	}
 	traces := []string{jobs.LedgerKeyPath(c)}
 	for _, t := range c.Targets {
-		traces = append(traces, filepath.Join(t.Path, "config")) // every restic repository has one
+		if t.Type == "local" {
+			traces = append(traces, filepath.Join(t.Path, "config")) // every restic repository has one
+		}
 	}
 	for _, path := range traces {
 		if _, looked := os.Stat(path); looked == nil {

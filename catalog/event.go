@@ -73,6 +73,11 @@ type Asset struct {
 	RPOSeconds   int64    `json:"rpo_seconds,omitempty"`
 	RTOSeconds   int64    `json:"rto_seconds,omitempty"`
 	InService    string   `json:"in_service,omitempty"` // YYYY-MM-DD
+	// What is read and how the restore test looks at it, as digests: whoever empties
+	// a job leaves a trace, and no name of data stands in the ledger.
+	SourceSHA256 string `json:"source_sha256,omitempty"` // of the source's settings
+	ChecksSHA256 string `json:"checks_sha256,omitempty"` // of the restore test's checks; empty without any
+	Checks       int    `json:"checks,omitempty"`        // how many there are
 }
 
 // Slot actions.
@@ -199,6 +204,7 @@ const EncryptionRestic = "AES-256-CTR+Poly1305-AES"
 type Separation struct {
 	Level    int    `json:"level"`
 	How      string `json:"how"`                // what was compared, with device numbers
+	Domain   string `json:"domain,omitempty"`   // copies of one domain are lost together; empty: not known
 	Declared bool   `json:"declared,omitempty"` // somebody says so; not measured
 	Unknown  bool   `json:"unknown,omitempty"`  // could not be measured; Level means nothing
 }
@@ -448,6 +454,18 @@ type CatalogCompared struct {
 	Error    string   `json:"error,omitempty"` // could not look
 }
 
+// RunShrank records that a good run saved far less than good runs before it: the
+// data may be gone, moved or taken out of the job.
+type RunShrank struct {
+	Run         string `json:"run"`
+	Job         string `json:"job"`
+	Bytes       int64  `json:"bytes"`
+	Files       int64  `json:"files"`
+	Before      string `json:"before"` // the good run it is compared with
+	BytesBefore int64  `json:"bytes_before"`
+	FilesBefore int64  `json:"files_before"`
+}
+
 // HoldSet stops (Held) or resumes deletion of a run.
 type HoldSet struct {
 	Run    string `json:"run"`
@@ -495,4 +513,5 @@ func (ClockJumped) Kind() string        { return "clock-jumped" }
 func (CheckpointAnchored) Kind() string { return "checkpoint-anchored" }
 func (HoldSet) Kind() string            { return "hold-set" }
 func (RestoreFinished) Kind() string    { return "restore-finished" }
+func (RunShrank) Kind() string          { return "run-shrank" }
 func (CatalogCompared) Kind() string    { return "catalog-compared" }

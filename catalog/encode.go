@@ -73,6 +73,8 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[HoldSet](body)
 	case "restore-finished":
 		return decodeAs[RestoreFinished](body)
+	case "run-shrank":
+		return decodeAs[RunShrank](body)
 	case "catalog-compared":
 		return decodeAs[CatalogCompared](body)
 	}
@@ -230,6 +232,8 @@ func check(e Event) error {
 		return checkNames(e.Kind(), e.Target)
 	case HoldSet:
 		return checkNames(e.Kind(), e.Run)
+	case RunShrank:
+		return checkNames(e.Kind(), e.Run, e.Job)
 	}
 	return nil
 }

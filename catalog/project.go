@@ -77,6 +77,8 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.finishTest(ctx, seq, at, e)
 	case ControlFinished:
 		return p.mark(ctx, kindControl, e.Source, seq, at)
+	case RunShrank:
+		return p.mark(ctx, kindShrank, e.Job, seq, at)
 	case CheckFinished:
 		return p.finishCheck(ctx, seq, at, e)
 	case RetentionApplied:

@@ -81,7 +81,7 @@ func kinds() []string {
 		16: "site-opened", 17: "inventory-set", 18: "copy-finished", 19: "control-finished", 20: "check-finished",
 		21: "retention-applied", 22: "target-enrolled", 23: "lock-removed", 24: "daemon-started", 25: "daemon-stopped",
 		26: "beat", 27: "config-refused", 28: "clock-jumped", 29: "checkpoint-anchored", 30: "hold-set", 31: "restore-finished",
-		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned",
+		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned", 35: "run-shrank",
 	}
 }
 
@@ -94,6 +94,7 @@ const (
 	kindAnchor      = 29
 	kindPlanned     = 33
 	kindPruned      = 34
+	kindShrank      = 35
 	kindCompared    = 32
 	stateRunning    = 0
 	stateComplete   = 1

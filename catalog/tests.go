@@ -105,15 +105,33 @@ func (c *Catalog) Compared(ctx context.Context, asOf time.Time) (Comparison, err
 // Controls returns the newest negative control of each kind of source, as known
 // at asOf.
 func (c *Catalog) Controls(ctx context.Context, asOf time.Time) (map[string]Control, error) {
-	query, args := marked(kindControl, asOf)
-	query += ` AND m.seq=(SELECT max(seq) FROM marks x WHERE x.kind=m.kind AND x.subject=m.subject AND x.at<=?) ORDER BY m.seq`
-	list, err := collect(decoded(ctx, c, "read negative controls", query, append(args, asOfSeconds(asOf)),
+	query, args := newestMarked(kindControl, asOf)
+	list, err := collect(decoded(ctx, c, "read negative controls", query, args,
 		func(e ControlFinished, _, at int64) Control { return Control{e, instant(at)} }))
 	controls := make(map[string]Control, len(list))
 	for _, ctl := range list {
 		controls[ctl.Source] = ctl
 	}
 	return controls, err
+}
+
+// Shrunk returns, by job, the newest good run that saved far less than those
+// before it, as known at asOf.
+func (c *Catalog) Shrunk(ctx context.Context, asOf time.Time) (map[string]RunShrank, error) {
+	query, args := newestMarked(kindShrank, asOf)
+	list, err := collect(decoded(ctx, c, "read the runs that shrank", query, args, func(e RunShrank, _, _ int64) RunShrank { return e }))
+	shrunk := make(map[string]RunShrank, len(list))
+	for _, s := range list {
+		shrunk[s.Job] = s
+	}
+	return shrunk, err
+}
+
+// newestMarked is the query of the newest entry of a rare kind of each subject.
+func newestMarked(kind int, asOf time.Time) (string, []any) {
+	query, args := marked(kind, asOf)
+	return query + ` AND m.seq=(SELECT max(seq) FROM marks x WHERE x.kind=m.kind AND x.subject=m.subject AND x.at<=?) ORDER BY m.seq`,
+		append(args, asOfSeconds(asOf))
 }
 
 // marked is the query of the entries of a rare kind that have a subject.

@@ -69,6 +69,7 @@ type PostureView interface {
 	FailedTests(ctx context.Context, from, to, asOf time.Time) ([]catalog.FailedTest, error)
 	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
+	Shrunk(ctx context.Context, asOf time.Time) (map[string]catalog.RunShrank, error)
 	planner
 }
 
@@ -127,6 +128,9 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.compared, err = view.Compared(ctx, now.Add(clockTolerant)); err != nil {
 		return Status{}, fmt.Errorf("read the comparison of the tables: %w", err)
 	}
+	if p.shrunk, err = view.Shrunk(ctx, now.Add(clockTolerant)); err != nil {
+		return Status{}, fmt.Errorf("read the runs that shrank: %w", err)
+	}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
@@ -141,6 +145,7 @@ type posture struct {
 	inv      catalog.InventoryAt
 	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
+	shrunk   map[string]catalog.RunShrank
 	compared catalog.Comparison   // of the tables with the ledger, the newest
 	lights   map[string]State     // of the targets
 	bad      map[string]time.Time // by job: when its newest backup failed a test that no pass has answered
@@ -241,6 +246,7 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 		p.clock(&r, instant{"newest good backup", j.LastGoodAt}, instant{"last run", j.LastFinished}, instant{"newest restore test", j.LastTestAt})
 		p.fresh(a, j, &r)
 		p.lastRun(j, &r)
+		p.size(j, &r)
 		p.tested(a, j, &r)
 		p.due(j, &r)
 		p.places(a, j, &r)
@@ -306,6 +312,16 @@ func (p *posture) lastRun(j catalog.JobState, r *reasons) {
 			r.add(Failing, "the last run %s%s", pastTense(j.LastState), detail)
 		}
 	}
+}
+
+// size judges how much the newest good run saved.
+func (p *posture) size(j catalog.JobState, r *reasons) {
+	s, ok := p.shrunk[j.Job]
+	if !ok || s.Run != j.LastGoodRun {
+		return
+	}
+	r.add(Warning, "the newest good backup holds far less than run %s did (%d of %d bytes, %d of %d files): see whether data are gone or the job was changed",
+		s.Before, s.Bytes, s.BytesBefore, s.Files, s.FilesBefore)
 }
 
 func pastTense(state string) string {

@@ -18,6 +18,7 @@ type kept struct {
 	planned  time.Time
 	tests    scenario // its restore tests alone
 	compared catalog.Comparison
+	shrunk   map[string]catalog.RunShrank
 }
 
 func (k kept) FailedTests(ctx context.Context, from, to, asOf time.Time) ([]catalog.FailedTest, error) {
@@ -26,6 +27,10 @@ func (k kept) FailedTests(ctx context.Context, from, to, asOf time.Time) ([]cata
 
 func (k kept) Compared(context.Context, time.Time) (catalog.Comparison, error) {
 	return k.compared, nil
+}
+
+func (k kept) Shrunk(context.Context, time.Time) (map[string]catalog.RunShrank, error) {
+	return k.shrunk, nil
 }
 
 func (k kept) PlannedUntil(context.Context) (time.Time, error) { return k.planned, nil }
@@ -128,6 +133,12 @@ func TestPosture(t *testing.T) {
 		{"a target without repository", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.Repository = "" }, Warning, "target kho"},
 		{"a target the catalog has not heard of", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.targets = nil }, Warning, "target kho"},
 		{"the ledger is not anchored", func(_ *kept, _ *catalog.JobState, x *catalog.TargetState) { x.AnchoredAt = at(t, "2026-05-17") }, Warning, "target kho"},
+		{"the newest backup is far smaller", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.shrunk = map[string]catalog.RunShrank{testJob: {Run: "r", Job: testJob, Bytes: 1, BytesBefore: 2 << 20}}
+		}, Warning, "1 of 2097152 bytes"},
+		{"an older one was", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.shrunk = map[string]catalog.RunShrank{testJob: {Run: "q", Job: testJob}}
+		}, Good, ""},
 		{"a table was changed", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
 			k.compared.Problems, k.compared.Where = 1, []string{"table tests"}
 		}, Failing, "table tests"},

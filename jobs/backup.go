@@ -46,8 +46,15 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 	if err == nil {
 		err = owed(fin)
 	}
-	_, written := r.Catalog.Append(context.WithoutCancel(ctx), fin)
-	return fin, errors.Join(err, written)
+	events := []catalog.Event{fin}
+	smaller, looked := r.shrank(context.WithoutCancel(ctx), fin)
+	if smaller != nil {
+		events = append(events, *smaller)
+		r.Log.Warn().Str("job", job.Name).Str("run", fin.Run).Int64("bytes", smaller.Bytes).Int64("bytes_before", smaller.BytesBefore).
+			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Msg("far less was saved than before")
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), events...)
+	return fin, errors.Join(err, looked, written)
 }
 
 // conclude writes an error and what it means into a run's result. A run that

@@ -90,8 +90,64 @@ func asset(name string, j config.Job) catalog.Asset {
 		Secrecy: j.Secrecy, Label: j.Label, Owner: j.Owner, Class: j.Class, Source: j.Source.Type,
 		Method: methods[j.Source.Type], Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
 		Targets: j.Targets, RPOSeconds: int64(j.RPO.Std() / time.Second), RTOSeconds: int64(j.RTO.Std() / time.Second),
-		InService: j.InService,
+		InService:    j.InService,
+		SourceSHA256: settingsDigest(j.Source), ChecksSHA256: settingsDigest(j.Test.Checks), Checks: len(j.Test.Checks),
 	}
+}
+
+// settingsDigest is the SHA-256 of settings with what is not set left out, so that
+// a key which a later version knows changes no digest; empty when nothing is set.
+// Secrets are in settings as references only.
+func settingsDigest(settings any) string {
+	text, err := json.Marshal(settings)
+	var set any
+	if err == nil {
+		err = json.Unmarshal(text, &set)
+	}
+	if err == nil {
+		if set = given(set); set == nil {
+			return ""
+		}
+		text, err = json.Marshal(set)
+	}
+	if err != nil {
+		panic("settings cannot be encoded: " + err.Error()) // plain texts, numbers and truths only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// given drops the members of objects that are not set; nil for nothing at all.
+func given(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			if member = given(member); member == nil {
+				delete(v, key)
+			} else {
+				v[key] = member
+			}
+		}
+		if len(v) == 0 {
+			return nil
+		}
+	case []any:
+		if len(v) == 0 {
+			return nil
+		}
+		for i := range v {
+			v[i] = given(v[i])
+		}
+	case string:
+		if v == "" {
+			return nil
+		}
+	case bool:
+		if !v {
+			return nil
+		}
+	}
+	return v
 }
 
 func digest(set catalog.InventorySet) string {

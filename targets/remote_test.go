@@ -33,7 +33,7 @@ func suite[T targets.Target](t *testing.T, server *targettest.Server, secret str
 		target := fresh(t, n)
 		return targettest.Fixture{
 			Target: target, Enrolled: func(id string) targets.Target { return enrolled(target, id) },
-			Engine: e, Secret: secret, Away: server.Stop, Back: server.Start,
+			Engine: e, Secret: secret, Away: func(t *testing.T) { server.Stop(t) }, Back: func(t *testing.T) { server.Start(t) },
 		}
 	})
 }
@@ -109,37 +109,42 @@ func TestSFTP(t *testing.T) {
 	}
 }
 
+func restTarget(t *testing.T, server targettest.REST, path, id string) *targets.REST {
+	t.Helper()
+	r := &targets.REST{
+		Name: "far", URL: &url.URL{Scheme: "https", Host: server.Address, Path: path},
+		User: server.User, Password: server.Password, CA: server.CA, ID: id,
+	}
+	address, env := r.RESTRepo()
+	r.Repository = repo(t, address, env, nil)
+	return r
+}
+
 func TestREST(t *testing.T) {
 	t.Parallel()
 	for name, appendOnly := range map[string]bool{"plain": false, "append-only": true} {
 		t.Run(name, func(t *testing.T) {
 			server := targettest.StartREST(t, appendOnly)
-			fresh := func(t *testing.T, u *url.URL, id string) *targets.REST {
-				r := &targets.REST{Name: "far", URL: u, User: server.User, Password: server.Password, CA: server.CA, ID: id}
-				address, env := r.RESTRepo()
-				r.Repository = repo(t, address, env, nil)
-				return r
-			}
-			at := func(path string) *url.URL { return &url.URL{Scheme: "https", Host: server.Address, Path: path} }
+			fresh := func(t *testing.T, path, id string) *targets.REST { return restTarget(t, server, path, id) }
 			suite(t, server.Server, server.Password, func(t *testing.T, n int) *targets.REST {
-				return fresh(t, at(fmt.Sprintf("/stp/r%d", n)), "")
-			}, func(r *targets.REST, id string) targets.Target { return fresh(t, r.URL, id) })
+				return fresh(t, fmt.Sprintf("/stp/r%d", n), "")
+			}, func(r *targets.REST, id string) targets.Target { return fresh(t, r.URL.Path, id) })
 
 			t.Run("somebody else's repository", func(t *testing.T) {
-				_, err := fresh(t, at("/other/r"), "").Enroll(t.Context())
+				_, err := fresh(t, "/other/r", "").Enroll(t.Context())
 				if fault.KindOf(err) != fault.Denied || fault.HintOf(err) == "" {
 					t.Errorf("got %v", err)
 				}
 			})
 			t.Run("wrong password", func(t *testing.T) {
-				r := fresh(t, at("/stp/r"), "")
+				r := fresh(t, "/stp/r", "")
 				r.Password = "not-the-password"
 				if _, err := r.Enroll(t.Context()); fault.KindOf(err) != fault.Denied || strings.Contains(err.Error(), r.Password) {
 					t.Errorf("got %v", err)
 				}
 			})
 			t.Run("a certificate nobody vouches for", func(t *testing.T) {
-				r := fresh(t, at("/stp/r"), "")
+				r := fresh(t, "/stp/r", "")
 				r.CA = ""
 				if _, err := r.Enroll(t.Context()); fault.KindOf(err) != fault.WrongTarget || fault.HintOf(err) == "" {
 					t.Errorf("got %v", err)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"saoluu/internal/fault"
@@ -39,6 +40,7 @@ var (
 	_ Enroller = (*REST)(nil)
 	_ Measurer = (*REST)(nil)
 	_ Finder   = (*REST)(nil)
+	_ Guarded  = (*REST)(nil)
 )
 
 // RESTRepo returns the address and environment by which restic reaches the target
@@ -120,8 +122,26 @@ func (r *REST) Separation(ctx context.Context, locations []string) (Separation, 
 	return separation(ctx, machine(), HostLocation(r.URL.Hostname()), r.Declared, locations)
 }
 
-// get returns a small file of the repository.
-func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
+// Challenge asks the server to delete a pack that does not exist. A server that
+// only appends refuses before it looks; another one says that it is not there.
+func (r *REST) Challenge(ctx context.Context) (Challenge, error) {
+	answer, err := r.ask(ctx, http.MethodDelete, "data/"+strings.Repeat("0", 2*sha256.Size))
+	if err != nil {
+		return Challenge{}, err
+	}
+	defer answer.Body.Close()
+	how := "DELETE of a pack answered " + answer.Status
+	switch answer.StatusCode {
+	case http.StatusForbidden:
+		return Challenge{Refused: true, How: how}, nil
+	case http.StatusOK, http.StatusNotFound:
+		return Challenge{How: how}, nil
+	}
+	return Challenge{}, fault.New(fault.Unknown, fmt.Sprintf("target %q", r.Name), errors.New(how), "see whether the server lets us in at all")
+}
+
+// ask sends one request about a file of the repository.
+func (r *REST) ask(ctx context.Context, method, name string) (*http.Response, error) {
 	r.once.Do(func() {
 		t, err := transport(r.Name, r.CA)
 		r.client, r.broken = &http.Client{Transport: t, Timeout: 3 * dialTimeout}, err
@@ -129,7 +149,7 @@ func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
 	if r.broken != nil {
 		return nil, r.broken
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL.JoinPath(name).String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, r.URL.JoinPath(name).String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +157,14 @@ func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
 		request.SetBasicAuth(r.User, r.Password)
 	}
 	answer, err := r.client.Do(request)
+	return answer, netFault(r.Name, err)
+}
+
+// get returns a small file of the repository.
+func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
+	answer, err := r.ask(ctx, http.MethodGet, name)
 	if err != nil {
-		return nil, netFault(r.Name, err)
+		return nil, err
 	}
 	defer answer.Body.Close()
 	op := fmt.Sprintf("target %q", r.Name)

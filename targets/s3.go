@@ -49,6 +49,8 @@ var (
 	_ Enroller = (*S3)(nil)
 	_ Measurer = (*S3)(nil)
 	_ Finder   = (*S3)(nil)
+	_ Guarded  = (*S3)(nil)
+	_ Locker   = (*S3)(nil)
 )
 
 // S3Repo returns the address and environment by which restic reaches the target
@@ -114,6 +116,11 @@ func (s *S3) Enroll(ctx context.Context) (string, error) {
 		err = client.MakeBucket(ctx, s.Bucket, minio.MakeBucketOptions{Region: s.Region, ObjectLocking: s.Lock > 0})
 		if err != nil {
 			return "", s.classed(err)
+		}
+		if s.Lock > 0 {
+			if err := s.expireOld(ctx); err != nil {
+				return "", err
+			}
 		}
 	}
 	if s.Lock > 0 {

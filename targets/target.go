@@ -7,6 +7,7 @@ package targets
 
 import (
 	"context"
+	"time"
 
 	"saoluu/restic"
 )
@@ -40,6 +41,47 @@ type Measurer interface {
 // A Finder is a Target that can look for a snapshot without starting restic.
 type Finder interface {
 	HasSnapshot(ctx context.Context, id string) (bool, error)
+}
+
+// A Guarded is a Target whose storage can refuse to delete.
+type Guarded interface {
+	// Challenge tries to delete something that must not be deletable, harming
+	// nothing, and reports what the storage did. The error means that it could not
+	// be tried.
+	Challenge(ctx context.Context) (Challenge, error)
+}
+
+// A Challenge is what came of an attempt to delete.
+type Challenge struct {
+	Refused bool   // the storage refused, and what was to be deleted is still there
+	How     string // what was tried and what the storage answered
+}
+
+// A Locker is a Target that keeps written objects from deletion for a time, which
+// has to be prolonged for those still needed.
+type Locker interface {
+	// Renew prolongs the locks when the last renewal asks for it; renewed is nil
+	// when nothing is due yet. A renewal that did not reach every object is an
+	// error, and the whole of it is due again.
+	Renew(ctx context.Context, last Renewal) (renewed *Renewal, err error)
+	// Recover brings back what the place held at an instant, from the versions that
+	// the locks kept. What is there unchanged is left alone.
+	Recover(ctx context.Context, at time.Time) (Recovered, error)
+}
+
+// A Renewal says until when objects are locked: those written up to Through until
+// Until at least, younger ones for the target's period from their writing.
+type Renewal struct {
+	Through time.Time
+	Until   time.Time
+	Objects int // prolonged
+}
+
+// Recovered counts what Recover did, in objects.
+type Recovered struct {
+	Kept      int // were there, unchanged
+	Undeleted int // had been deleted
+	Restored  int // had been written over
 }
 
 // Separation says how far a target lies from a source: L0 same file system, L1

@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
 		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand,
+		"server": serverCommand,
 	}
 	maps.Copy(all, moreCommands())
 	return all
@@ -75,6 +76,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("SAOLUU_TEST_CLOCK", filepath.Join(env.WorkDir, ".clock"))
 	env.Setenv("NO_COLOR", "1")
 	env.Values[processesKey{}] = processes{}
+	env.Values[serversKey{}] = servers{}
 	// Other users must pass through: servers run unprivileged.
 	for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
 		if err := os.Chmod(dir, 0o755); err != nil {

@@ -15,9 +15,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
+
+// T is what starting a server needs of a test: *testing.T has it, and scripts can
+// pretend to it.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+	TempDir() string
+	Cleanup(func())
+}
 
 // A Server is a real storage server on the loop-back interface, for one test.
 type Server struct {
@@ -30,7 +40,7 @@ type Server struct {
 }
 
 // Start starts the server, again after a Stop, and waits until it accepts connections.
-func (s *Server) Start(t *testing.T) {
+func (s *Server) Start(t T) {
 	t.Helper()
 	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
 	s.cmd.Env, s.cmd.Dir = append(os.Environ(), s.env...), s.dir
@@ -51,7 +61,7 @@ func (s *Server) Start(t *testing.T) {
 }
 
 // Stop kills the server.
-func (s *Server) Stop(t *testing.T) {
+func (s *Server) Stop(t T) {
 	t.Helper()
 	if s.cmd != nil {
 		_ = s.cmd.Process.Kill()
@@ -60,7 +70,7 @@ func (s *Server) Stop(t *testing.T) {
 	}
 }
 
-func start(t *testing.T, s *Server) *Server {
+func start(t T, s *Server) *Server {
 	t.Helper()
 	s.Start(t)
 	t.Cleanup(func() { s.Stop(t) })
@@ -69,7 +79,7 @@ func start(t *testing.T, s *Server) *Server {
 
 // Tool returns a program the tests need: from bin/ of this repository, then from
 // PATH. One that is missing skips the test, except where nothing may be skipped.
-func Tool(t *testing.T, name string) string {
+func Tool(t T, name string) string {
 	t.Helper()
 	for dir, up := ".", 0; up < 4; dir, up = filepath.Join(dir, ".."), up+1 {
 		path, err := filepath.Abs(filepath.Join(dir, "bin", name))
@@ -93,7 +103,7 @@ func Tool(t *testing.T, name string) string {
 }
 
 // FreePort returns a port of the loop-back interface that nobody listens on.
-func FreePort(t *testing.T) int {
+func FreePort(t T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -111,7 +121,7 @@ type MinIO struct {
 }
 
 // StartMinIO starts MinIO over TLS with a certificate of its own for 127.0.0.1.
-func StartMinIO(t *testing.T) MinIO {
+func StartMinIO(t T) MinIO {
 	t.Helper()
 	dir := t.TempDir()
 	certs := filepath.Join(dir, "certs")
@@ -138,7 +148,7 @@ type REST struct {
 }
 
 // StartREST starts a rest-server over TLS; appendOnly forbids deletion.
-func StartREST(t *testing.T, appendOnly bool) REST {
+func StartREST(t T, appendOnly bool) REST {
 	t.Helper()
 	dir := t.TempDir()
 	ca := Certificate(t, dir, "public.crt", "private.key", "127.0.0.1")
@@ -171,13 +181,13 @@ type SSH struct {
 }
 
 // StartSSH starts an OpenSSH server with keys of its own.
-func StartSSH(t *testing.T) SSH {
+func StartSSH(t T) SSH {
 	t.Helper()
 	if os.Getuid() != 0 {
 		if os.Getenv("SAOLUU_MUST_RUN") != "" {
-			t.Fatal("an SSH server for tests needs root")
+			t.Fatalf("an SSH server for tests needs root")
 		}
-		t.Skip("an SSH server for tests needs root")
+		t.Skipf("an SSH server for tests needs root")
 	}
 	sshd, keygen := Tool(t, "sshd"), Tool(t, "ssh-keygen")
 	dir := t.TempDir()
@@ -219,7 +229,7 @@ ForceCommand internal-sftp
 
 // Certificate makes a self-signed certificate for name and its key in dir, and
 // returns the certificate's file.
-func Certificate(t *testing.T, dir, certFile, keyFile, name string) string {
+func Certificate(t T, dir, certFile, keyFile, name string) string {
 	t.Helper()
 	fail := func(err error) {
 		t.Helper()

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"saoluu/targets/targettest"
+)
+
+type serversKey struct{}
+
+// servers are the storage servers of one script by kind.
+type servers map[string]*targettest.Server
+
+// serverCommand starts a real storage server on the loop-back interface, stops it,
+// or starts it again:
+//
+//	server start s3 | rest | append-only | sftp
+//	server stop  s3 | rest | append-only | sftp
+//	server again s3 | rest | append-only | sftp
+//
+// A server that starts fills in $S3, $REST, $SSHPORT and $SSHDIR in the script's
+// TOML files and puts secrets and certificates into the folder "far".
+func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: server start|stop|again s3|rest|append-only|sftp")
+	}
+	known, t := ts.Value(serversKey{}).(servers), scriptT{ts}
+	if args[0] != "start" {
+		s := known[args[1]]
+		if s == nil {
+			ts.Fatalf("server %s was not started", args[1])
+		}
+		if args[0] == "stop" {
+			s.Stop(t)
+		} else {
+			s.Start(t)
+		}
+		return
+	}
+	far := ts.MkAbs("far")
+	ts.Check(os.MkdirAll(far, 0o755))
+	keep := func(name, text string) { ts.Check(os.WriteFile(filepath.Join(far, name), []byte(text), 0o600)) }
+	fill := []string{"$FAR", far}
+	switch kind := args[1]; kind {
+	case "s3":
+		m := targettest.StartMinIO(t)
+		known[kind] = m.Server
+		keep("access", m.AccessKey)
+		keep("secret", m.SecretKey)
+		fill = append(fill, "$S3CA", m.CA, "$S3", "https://"+m.Address)
+		ts.Setenv("S3", "https://"+m.Address)
+		ts.Setenv("S3CA", m.CA)
+	case "rest", "append-only":
+		r := targettest.StartREST(t, kind == "append-only")
+		known[kind] = r.Server
+		keep("rest", r.Password)
+		fill = append(fill, "$RESTCA", r.CA, "$REST", fmt.Sprintf("https://%s/%s", r.Address, r.User))
+	case "sftp":
+		s := targettest.StartSSH(t)
+		known[kind] = s.Server
+		key, err := os.ReadFile(s.Key)
+		ts.Check(err)
+		keep("ssh", string(key))
+		fill = append(fill, "$KNOWNHOSTS", s.KnownHosts, "$SSHPORT", fmt.Sprint(s.Port), "$SSHDIR", s.Dir)
+		ts.Setenv("SSHDIR", s.Dir)
+	default:
+		ts.Fatalf("unknown server %q", kind)
+	}
+	replace(ts, strings.NewReplacer(fill...))
+}
+
+// replace fills in the script's TOML files.
+func replace(ts *testscript.TestScript, words *strings.Replacer) {
+	files, err := filepath.Glob(ts.MkAbs("*.toml"))
+	ts.Check(err)
+	more, err := filepath.Glob(ts.MkAbs("conf.d/*.toml"))
+	ts.Check(err)
+	for _, path := range append(files, more...) {
+		text, err := os.ReadFile(path)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path, []byte(words.Replace(string(text))), 0o644))
+	}
+}
+
+// scriptT lets a script stand in for a test.
+type scriptT struct{ ts *testscript.TestScript }
+
+func (t scriptT) Helper()                           {}
+func (t scriptT) Fatal(args ...any)                 { t.ts.Fatalf("%s", fmt.Sprint(args...)) }
+func (t scriptT) Fatalf(format string, args ...any) { t.ts.Fatalf(format, args...) }
+func (t scriptT) Skipf(format string, args ...any)  { t.ts.Fatalf(format, args...) }
+func (t scriptT) Cleanup(f func())                  { t.ts.Defer(f) }
+func (t scriptT) TempDir() string {
+	dir, err := os.MkdirTemp(t.ts.MkAbs("."), "server-")
+	t.ts.Check(err)
+	return dir
+}

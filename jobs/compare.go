@@ -18,8 +18,18 @@ import (
 // ledger does not know means that the state is older than its targets, as after a
 // copy of it was put back; that is told in older, and the error is for a
 // comparison that could not be made.
+// What a deletion had planned that was cut off is no loss: it is ended first.
 func (r *Runner) compare(ctx context.Context, to place, done *Upkept) (older, err error) {
+	release, err := r.alone(ctx, targetPlan(to.name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	check := &done.CheckFinished
+	planned, err := r.leaving(ctx, to.name)
+	if err != nil {
+		return nil, err
+	}
 	known, err := r.Catalog.SnapshotsOf(ctx, to.name)
 	if err != nil {
 		return nil, err
@@ -28,13 +38,16 @@ func (r *Runner) compare(ctx context.Context, to place, done *Upkept) (older, er
 	if err != nil {
 		return nil, err
 	}
+	if err := r.settle(ctx, to, listed); err != nil {
+		return nil, err
+	}
 	done.Listed = len(listed)
 	held := map[string]bool{}
 	for _, s := range listed {
 		held[s.ID] = true
 	}
 	for _, k := range known {
-		if k.State != catalog.RunFailed && !held[k.Snapshot] {
+		if k.State != catalog.RunFailed && !held[k.Snapshot] && !planned[k.Snapshot] {
 			check.Missing = append(check.Missing, k.Snapshot)
 		}
 	}

@@ -17,8 +17,9 @@ import (
 const maxInterrupted = 3
 
 // Recover puts right what a process left when it died: its runs and tests are
-// closed as interrupted, its scratch folders and sandboxes removed, and the stale
-// locks of its dead restic cleared. What living processes do is left alone, so
+// closed as interrupted, its scratch folders and sandboxes removed, the stale
+// locks of its dead restic cleared, and its deletions written down as far as they
+// came. What living processes do is left alone, so
 // it may be called at any time; two callers wait for each other.
 func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 	turn := flock.New(StatePath(r.Config, "locks", "recover"))
@@ -39,7 +40,7 @@ func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 	problems := []error{collected}
 	// What says that somebody died goes last: this process may die here too.
 	if n, err := r.cutOff(); n > 0 || err != nil {
-		problems = append(problems, err, r.clearLocks(ctx))
+		problems = append(problems, err, r.clearLocks(ctx), r.settleAll(ctx))
 	}
 	return len(events), errors.Join(append(problems, r.sweep())...)
 }

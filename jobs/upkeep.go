@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"saoluu/catalog"
 	"saoluu/internal/fault"
 	"saoluu/restic"
@@ -21,10 +23,13 @@ const rereadOf = 28
 // Upkept says what one upkeep of a target did, for people to read.
 type Upkept struct {
 	catalog.CheckFinished
-	Listed   int                      // snapshots the target holds
-	Paid     int                      // copies that were owed and were made
-	Anchored int64                    // entries of the ledger under the checkpoint put on it; 0 for none
-	Compared *catalog.CatalogCompared // nil when the tables were not compared with the ledger
+	Listed   int                       // snapshots the target holds
+	Paid     int                       // copies that were owed and were made
+	Removed  int                       // old copies deleted
+	Waiting  int                       // old copies that the storage does not let go yet
+	Pruned   *catalog.RepositoryPruned // nil when space was not freed
+	Anchored int64                     // entries of the ledger under the checkpoint put on it; 0 for none
+	Compared *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
 }
 
 // String tells in one line what was done.
@@ -37,6 +42,15 @@ func (u Upkept) String() string {
 		parts = append(parts, fmt.Sprintf("group %d of %d re-read", u.N, u.Of))
 	} else {
 		parts = append(parts, "nothing re-read")
+	}
+	if u.Removed > 0 {
+		parts = append(parts, count(u.Removed, "old backup", "old backups")+" deleted")
+	}
+	if u.Waiting > 0 {
+		parts = append(parts, fmt.Sprintf("%d locked by the storage", u.Waiting))
+	}
+	if p := u.Pruned; p != nil && p.State == catalog.RunComplete {
+		parts = append(parts, freed(*p))
 	}
 	if u.Anchored > 0 {
 		parts = append(parts, fmt.Sprintf("%s of the ledger anchored", count(int(u.Anchored), "entry", "entries")))
@@ -61,6 +75,17 @@ func Compared(c catalog.CatalogCompared) string {
 	}
 }
 
+// freed tells how much space a prune gave back: as measured, else as restic says.
+func freed(p catalog.RepositoryPruned) string {
+	if p.BytesBefore > 0 {
+		return fmt.Sprintf("%s of %s freed", humanize.IBytes(uint64(max(p.BytesBefore-p.BytesAfter, 0))), humanize.IBytes(uint64(p.BytesBefore)))
+	}
+	if p.Freed != "" {
+		return p.Freed + " freed"
+	}
+	return "no space to free"
+}
+
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -70,7 +95,8 @@ func count(n int, one, many string) string {
 
 // Upkeep looks after one target: it clears stale locks, pays copy debts, compares
 // what the target holds with what the catalog says, re-reads the next group of
-// packs, and anchors the ledger. Once a night a scheduled one compares the tables
+// packs, deletes what the classes no longer keep, frees space when that is due,
+// and anchors the ledger. Once a night a scheduled one compares the tables
 // with the ledger before. Every step is tried; the first error is returned with
 // the others.
 func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, error) {
@@ -87,7 +113,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	if t.Due != nil {
 		done.Compared, differ = r.CompareTables(ctx, compareAgain)
 	}
-	err = r.upkeep(ctx, target, &done)
+	err = r.upkeep(ctx, target, &done, t.Approval)
 	if fault.KindOf(err) == fault.Failed && check.State == catalog.RunSkipped {
 		err = fault.New(fault.Unknown, "", err, fault.HintOf(err)) // nothing was looked at
 	}
@@ -103,7 +129,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	return done, errors.Join(differ, err, written)
 }
 
-func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept) error {
+func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Approval) error {
 	check := &done.CheckFinished
 	to, err := r.place(ctx, target)
 	if err != nil {
@@ -128,9 +154,13 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept) error 
 		check.State = catalog.RunFailed
 		return errors.Join(older, paid, missing(check), read)
 	}
+	deleted := r.retain(ctx, to, done, a)
+	if troubled(check) == "" {
+		deleted = errors.Join(deleted, r.free(ctx, to, done))
+	}
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
-	return errors.Join(paid, missing(check), read, anchored)
+	return errors.Join(paid, missing(check), read, deleted, anchored)
 }
 
 // payDebts makes the copies a target lacks, oldest first.

@@ -38,9 +38,10 @@ type catalogRow struct {
 	State      string     `json:"state"`
 	Target     string     `json:"target"`
 	Snapshot   string     `json:"snapshot"`
-	Separation *int       `json:"separation"` // null: not measured
-	Level      string     `json:"level"`      // highest level that tests of this copy passed, "failed" when its newest one did; empty: untested
-	KeepUntil  *time.Time `json:"keep_until"` // null: the class names no minimum, or there is no good copy
+	Separation *int       `json:"separation"`     // null: not measured
+	Level      string     `json:"level"`          // highest level that tests of this copy passed, "failed" when its newest one did; empty: untested
+	KeepUntil  *time.Time `json:"keep_until"`     // null: the class names no minimum, or there is no good copy
+	Held       bool       `json:"held,omitempty"` // somebody stopped its deletion
 }
 
 func catalogList(a *app) *cobra.Command {
@@ -87,6 +88,9 @@ func printRows(rows []catalogRow, loc *time.Location) {
 		if r.KeepUntil != nil {
 			keep = r.KeepUntil.In(loc).Format(time.DateOnly)
 		}
+		if r.Held {
+			keep = "held"
+		}
 		t.row(r.Class, r.Job, when(r.TakenAt, loc), r.State, orDash(r.Target), orDash(fmt.Sprintf("%.10s", r.Snapshot)), apart, orDash(r.Level), keep, r.Run)
 		t.colour(3, stateColour(r.State))
 	}
@@ -105,8 +109,20 @@ func catalogShow(a *app) *cobra.Command {
 			if err != nil {
 				return unlisted(err, "run \"saoluu catalog list\" to see the runs")
 			}
-			return printJSON(os.Stdout, run)
+			shown := shownRun{Run: run}
+			if hold, err := cat.HoldOf(cmd.Context(), run.Run); err != nil {
+				return err
+			} else if hold.Run != "" {
+				shown.Hold = &hold
+			}
+			return printJSON(os.Stdout, shown)
 		}}
+}
+
+// shownRun is a run and the newest word about its deletion.
+type shownRun struct {
+	catalog.Run
+	Hold *catalog.Hold `json:"hold,omitempty"`
 }
 
 // unlisted adds where to look to the error of a run or entry that is not there.

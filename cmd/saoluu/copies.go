@@ -7,6 +7,7 @@ import (
 
 	"saoluu/catalog"
 	"saoluu/config"
+	"saoluu/jobs"
 )
 
 // States of a copy beside those of runs.
@@ -144,10 +145,10 @@ func rowsOf(cfg *config.Config, run catalog.Run, record copyRecord) []catalogRow
 		if len(run.Parts) > 0 {
 			one.Snapshot = c.Snapshots[run.Parts[0].Name]
 		}
-		if class, ok := cfg.Classes[run.Class]; ok && !class.KeepMin.IsZero() && one.State == catalog.RunComplete {
-			until := class.KeepMin.AddTo(row.TakenAt, cfg.Site.Location).UTC()
+		if until, ok := jobs.KeepUntil(cfg, run); ok && one.State == catalog.RunComplete {
 			one.KeepUntil = &until
 		}
+		one.Held = run.Held && run.Gone[c.Target].IsZero()
 		if c.Separation != nil && !c.Separation.Unknown {
 			one.Separation = &c.Separation.Level
 		}

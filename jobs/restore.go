@@ -30,7 +30,9 @@ type RestorePlan struct {
 	To           string // folder, file or postgresql:// address
 	Kind         string // destination: dir, file or postgresql
 	Overwrite    bool
-	By           string // who asked
+	By           string   // who asked
+	Others       []string // targets that hold good copies of the run too
+	Warnings     []string // what will not come back, or may not; empty for a good run
 }
 
 // A RestorePart is one snapshot to be restored.
@@ -46,15 +48,18 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 	if err != nil {
 		return RestorePlan{}, err
 	}
-	var chosen catalog.TestFinished
-	run, copied, err := r.pick(ctx, job, pick, &chosen)
+	run, copied, err := r.pickRestore(ctx, job, pick)
 	if err != nil {
 		return RestorePlan{}, err
 	}
 	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Kind: kind, Overwrite: overwrite}
+	p.Others, p.Warnings = otherCopies(run, copied.Target), shortfall(run, copied)
 	for _, part := range run.Parts {
 		if kind == "postgresql" && part.Name != sources.PartRestored {
 			continue // roles belong to the whole server: people load them first
+		}
+		if copied.Snapshots[part.Name] == "" {
+			continue // told in the warnings
 		}
 		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
 	}
@@ -115,7 +120,7 @@ func (r *Runner) Restore(ctx context.Context, p RestorePlan) (catalog.RestoreFin
 	fin := catalog.RestoreFinished{
 		Job: p.Job.Name, Run: p.Run, Target: p.Target, To: p.Kind, State: catalog.RunFailed, StartedAt: r.Now().UTC(), By: p.By,
 	}
-	err := r.restore(ctx, p, &fin)
+	err := elsewhere(p, r.restore(ctx, p, &fin))
 	fin.FinishedAt = r.Now().UTC()
 	if err != nil {
 		fin.Error = hidePath(r.public(p.Job, err), p.To, "<destination>")

@@ -30,6 +30,7 @@ type Pick struct {
 	Target string
 	Date   calendar.Date // the newest good run that stands for this day or an earlier one
 	Seed   string        // chooses among all good runs, the same for the same seed
+	Run    string        // this run, though it may not be good: for restores, never for tests
 }
 
 // Test restores one copy of a job into a sandbox and checks it. Like Backup it

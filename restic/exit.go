@@ -37,7 +37,7 @@ var causes = []struct {
 		"use the repository that is there, or another place"},
 	{regexp.MustCompile(`(?i)ciphertext verification failed|unexpected pack id|not found in (repository|index)|` +
 		`invalid data returned|hash mismatch|wrong hash|Load(Raw)?\(<(data|index|snapshot)/.*no such file|` +
-		`ReadFull\(<data/.*no such file|repository contains errors|the index is damaged|blob .* not found|unable to load tree|` +
+		`ReadFull\(<data/.*no such file|file is too short|repository contains errors|the index is damaged|blob .* not found|unable to load tree|` +
 		`failed to load index`), fault.Damaged,
 		"run \"saoluu test\" against another target, then repair this repository as the restic manual says"},
 	{regexp.MustCompile(`(?i)permission denied|operation not permitted|read-only file system|access ?denied|\b403\b|forbidden`), fault.Denied,

@@ -34,8 +34,18 @@ type ItemError struct {
 	Err  string
 }
 
-// Error returns "path: cause".
-func (e ItemError) Error() string { return e.Path + ": " + e.Err }
+// Error returns "path: cause". A path too long to be shown is cut, so that the
+// cause is.
+func (e ItemError) Error() string {
+	if len(e.Path) <= maxShown {
+		return e.Path + ": " + e.Err
+	}
+	cut := func(s string) string { return strings.ToValidUTF8(s, "") }
+	return cut(e.Path[:maxShown/2]) + "…" + cut(e.Path[len(e.Path)-maxShown/4:]) + ": " + e.reason()
+}
+
+// maxShown bounds the path in an error, in bytes.
+const maxShown = 200
 
 // status is restic's progress message. The figures of backup and restore have
 // different names.

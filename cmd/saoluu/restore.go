@@ -17,7 +17,10 @@ const restoreHelp = `restore brings a job's data back: a tree into a folder, a d
 file or folder, a PostgreSQL dump into a new database of a running server
 (postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD). It
 shows its plan first and never overwrites anything without --overwrite. Streams
-are compared with the digest they were saved with before they take their name.`
+are compared with the digest they were saved with before they take their name.
+
+It takes the newest good run. A run that is not good, such as one that could not
+read every file, is taken when --run names it, and a warning says what is missing.`
 
 func restoreCommand(a *app) *cobra.Command {
 	var date, to string
@@ -27,6 +30,7 @@ func restoreCommand(a *app) *cobra.Command {
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs}
 	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file or postgresql://…")
 	c.Flags().StringVar(&date, "date", "", "take the newest good run up to this `DATE` (YYYY-MM-DD)")
+	c.Flags().StringVar(&pick.Run, "run", "", "take this `RUN`, even if it is not good")
 	c.Flags().StringVar(&pick.Target, "target", "", "take the copy on this `TARGET`")
 	c.Flags().BoolVar(&overwrite, "overwrite", false, "write over what is there")
 	c.Flags().BoolVar(&dry, "dry-run", false, "show the plan and stop")
@@ -37,6 +41,9 @@ func restoreCommand(a *app) *cobra.Command {
 		}
 		if err := parseDate(date, &pick.Date); err != nil {
 			return err
+		}
+		if pick.Run != "" && date != "" {
+			return fault.New(fault.Usage, "restore", errors.New("--run and --date exclude each other"), "leave one of them out")
 		}
 		s, err := a.open(cmd.Context())
 		if err != nil {
@@ -78,6 +85,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	}
 	if p.Kind == "postgresql" {
 		fmt.Fprintln(os.Stderr, "saoluu:   roles are not made: load globals.sql first (restore --to DIR gives it)")
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintf(os.Stderr, "saoluu: warning: %s\n", clip(safe(w)))
 	}
 	if p.Overwrite {
 		fmt.Fprintln(os.Stderr, "saoluu:   what is there will be written over")

@@ -1,0 +1,94 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"saoluu/catalog"
+	"saoluu/config"
+	"saoluu/internal/fault"
+)
+
+// pickRestore chooses what to restore: a good run, or the one that was asked for
+// by its id, whatever became of it. Half a backup is better than none when there
+// is no other, as long as whoever takes it knows.
+func (r *Runner) pickRestore(ctx context.Context, job config.Job, pick Pick) (catalog.Run, catalog.Copy, error) {
+	if pick.Run == "" {
+		var chosen catalog.TestFinished
+		run, copied, err := r.pick(ctx, job, pick, &chosen)
+		if fault.KindOf(err) == fault.Absent {
+			err = fault.New(fault.Absent, "", err, fault.HintOf(err)+
+				fmt.Sprintf(`, or take a run that is not good: "saoluu catalog list --job %[1]s" shows them, "saoluu restore %[1]s --run RUN" restores one`, job.Name))
+		}
+		return run, copied, err
+	}
+	hint := fmt.Sprintf(`run "saoluu catalog list --job %s" to see the runs`, job.Name)
+	run, err := r.Catalog.Run(ctx, pick.Run)
+	switch {
+	case errors.Is(err, catalog.ErrMissing), err == nil && run.Job != job.Name:
+		return run, catalog.Copy{}, fault.New(fault.Usage, "", fmt.Errorf("job %q has no run %q", job.Name, pick.Run), hint)
+	case err != nil:
+		return run, catalog.Copy{}, err
+	}
+	for _, good := range []bool{true, false} {
+		for _, c := range run.Copies {
+			asked := c.Target == pick.Target
+			gone := !run.Gone[c.Target].IsZero()
+			if (asked || pick.Target == "" && !gone) && len(c.Snapshots) > 0 && (!good || c.State == catalog.RunComplete) {
+				return run, c, nil
+			}
+		}
+	}
+	return run, catalog.Copy{}, fault.New(fault.Absent, fmt.Sprintf("run %s of %q", run.Run, job.Name),
+		fmt.Errorf("nothing of it lies on %s", cmp.Or(pick.Target, "any target")), hint)
+}
+
+// otherCopies names the targets that hold good copies of a run besides one.
+func otherCopies(run catalog.Run, besides string) []string {
+	var names []string
+	for _, c := range run.Copies {
+		if c.Target != besides && c.State == catalog.RunComplete && run.Gone[c.Target].IsZero() {
+			names = append(names, c.Target)
+		}
+	}
+	return names
+}
+
+// shortfall says why a run is not good, and what of it will not come back.
+func shortfall(run catalog.Run, copied catalog.Copy) []string {
+	var said []string
+	if run.State != catalog.RunComplete {
+		said = append(said, strings.TrimSuffix(fmt.Sprintf("run %s is %s, not everything comes back: %s", run.Run, run.State, firstLine(run.Error)), ": "))
+	}
+	if !run.Invalidated.IsZero() {
+		said = append(said, fmt.Sprintf("run %s was found bad by a restore test or a re-read", run.Run))
+	}
+	if !run.Gone[copied.Target].IsZero() {
+		said = append(said, fmt.Sprintf("the copy on %q was found damaged or missing", copied.Target))
+	}
+	for _, part := range run.Parts {
+		if copied.Snapshots[part.Name] == "" {
+			said = append(said, fmt.Sprintf("part %q is not there", part.Name))
+		}
+	}
+	return said
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// elsewhere adds to an error of damage where else the run lies.
+func elsewhere(p RestorePlan, err error) error {
+	if kind := fault.KindOf(err); kind != fault.Damaged && kind != fault.NoRepository && kind != fault.Absent {
+		return err
+	}
+	if len(p.Others) == 0 {
+		return err
+	}
+	return fault.New(fault.KindOf(err), "", err, fmt.Sprintf("take the copy of the same run on another target: --target %s", strings.Join(p.Others, ", or --target ")))
+}

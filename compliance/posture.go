@@ -70,6 +70,7 @@ type PostureView interface {
 	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	Shrunk(ctx context.Context, asOf time.Time) (map[string]catalog.RunShrank, error)
+	Unpruned(ctx context.Context) (map[string]time.Time, error)
 	planner
 }
 
@@ -85,6 +86,8 @@ const (
 	anchorAge     = 48 * time.Hour      // the ledger is anchored and the tables are compared with it daily
 	plannedAhead  = 24 * time.Hour      // a daemon plans hours ahead; more was planned by a wrong clock
 	clockTolerant = 5 * time.Minute     // a time so far in the future means a clock was wrong
+	pruneDays     = 7                   // between two times space is freed, of targets recorded before they said so
+	pruneGrace    = 48 * time.Hour      // upkeep frees space at night, and may miss one
 )
 
 // Posture says how things stand, from kept state only: its cost does not grow
@@ -131,6 +134,9 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.shrunk, err = view.Shrunk(ctx, now.Add(clockTolerant)); err != nil {
 		return Status{}, fmt.Errorf("read the runs that shrank: %w", err)
 	}
+	if p.unpruned, err = view.Unpruned(ctx); err != nil {
+		return Status{}, fmt.Errorf("read what has not been pruned: %w", err)
+	}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
@@ -146,6 +152,7 @@ type posture struct {
 	planned  time.Time // slots are made up to here
 	controls map[string]catalog.Control
 	shrunk   map[string]catalog.RunShrank
+	unpruned map[string]time.Time // by target: the first deletion whose space was not freed since
 	compared catalog.Comparison   // of the tables with the ledger, the newest
 	lights   map[string]State     // of the targets
 	bad      map[string]time.Time // by job: when its newest backup failed a test that no pass has answered
@@ -185,14 +192,14 @@ func (p *posture) targets(states []catalog.TargetState) []TargetStatus {
 	out := make([]TargetStatus, 0, len(p.inv.Targets))
 	for _, row := range p.inv.Targets {
 		t := byName[row.Name]
-		state, why := p.target(t)
+		state, why := p.target(row, t)
 		p.lights[row.Name] = state
 		out = append(out, TargetStatus{Target: row.Name, State: state, Why: why, LastCopy: t.LastCopyAt, LastCheck: t.LastCheckAt, Overdue: t.Overdue})
 	}
 	return out
 }
 
-func (p *posture) target(t catalog.TargetState) (State, string) {
+func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, string) {
 	var r reasons
 	if t.Repository == "" {
 		r.add(Warning, "no repository has been made on it yet")
@@ -216,6 +223,7 @@ func (p *posture) target(t catalog.TargetState) (State, string) {
 	if t.Overdue > 0 {
 		r.add(Warning, "%s overdue", slots(t.Overdue, "upkeep slot"))
 	}
+	p.pruned(row, t, &r)
 	switch {
 	case t.AnchoredAt.IsZero():
 		r.add(Warning, "the ledger has not been anchored on it yet")
@@ -223,6 +231,28 @@ func (p *posture) target(t catalog.TargetState) (State, string) {
 		r.add(Warning, "the ledger was last anchored on it %s", p.day(t.AnchoredAt))
 	}
 	return r.result()
+}
+
+// pruned judges whether the space of deleted backups is freed in time: deleting
+// that frees nothing fills the storage, and nobody sees why.
+func (p *posture) pruned(row catalog.TargetRow, t catalog.TargetState, r *reasons) {
+	since := p.unpruned[t.Target]
+	if since.IsZero() {
+		return
+	}
+	if t.LastPruneAt.After(since) {
+		since = t.LastPruneAt
+	}
+	every := calendar.Period{Days: pruneDays}
+	if row.Prune != "" {
+		if err := every.UnmarshalText([]byte(row.Prune)); err != nil {
+			r.add(Warning, "its prune_every %q cannot be read", row.Prune)
+			return
+		}
+	}
+	if due := every.AddTo(since, p.loc); p.now.Sub(due) > pruneGrace {
+		r.add(Warning, "the space of deleted backups should have been freed %s", p.day(due))
+	}
 }
 
 // jobs judges the jobs of the inventory, in its order.

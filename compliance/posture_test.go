@@ -19,7 +19,10 @@ type kept struct {
 	tests    scenario // its restore tests alone
 	compared catalog.Comparison
 	shrunk   map[string]catalog.RunShrank
+	unpruned map[string]time.Time
 }
+
+func (k kept) Unpruned(context.Context) (map[string]time.Time, error) { return k.unpruned, nil }
 
 func (k kept) FailedTests(ctx context.Context, from, to, asOf time.Time) ([]catalog.FailedTest, error) {
 	return failedTests(ctx, &k.tests, from, to, asOf)
@@ -79,6 +82,18 @@ func TestPosture(t *testing.T) {
 		why    string
 	}{
 		{"all is well", func(*kept, *catalog.JobState, *catalog.TargetState) {}, Good, ""},
+		{"space is not freed in time", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.unpruned = map[string]time.Time{testTarget: at(t, "2026-05-10")}
+		}, Warning, "should have been freed 2026-05-17"},
+		{"it is due tonight", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.unpruned = map[string]time.Time{testTarget: at(t, "2026-05-13")}
+		}, Good, ""},
+		{"it is not due for a month", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.unpruned, k.inv.Targets[0].Prune = map[string]time.Time{testTarget: at(t, "2026-05-01")}, "1mo"
+		}, Good, ""},
+		{"it was freed, and more has been deleted since", func(k *kept, _ *catalog.JobState, target *catalog.TargetState) {
+			k.unpruned, target.LastPruneAt = map[string]time.Time{testTarget: at(t, "2026-05-10 12:00")}, at(t, "2026-05-10")
+		}, Warning, "should have been freed 2026-05-17"},
 		{"never ran, not due yet", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
 			*j = catalog.JobState{Job: testJob, InInventory: true, NextDue: at(t, "2026-05-21")}
 			k.inv.Since[testJob] = at(t, "2026-05-19")
@@ -161,6 +176,9 @@ func TestPosture(t *testing.T) {
 			why := s.Why
 			if len(s.Jobs) > 0 {
 				why += "; " + s.Jobs[0].Why
+			}
+			if len(s.Targets) > 0 {
+				why += "; " + s.Targets[0].Why
 			}
 			if s.Overall != tt.want || !strings.Contains(why, tt.why) {
 				t.Errorf("%s (%s), want %s (%s)", s.Overall, why, tt.want, tt.why)

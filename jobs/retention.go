@@ -162,6 +162,13 @@ func (r *Runner) failing(ctx context.Context, job string) (string, error) {
 	case state.LastVerdict == catalog.VerdictFailed:
 		return fmt.Sprintf("the restore test of job %q of %s failed", job, day(state.LastTestAt)), nil
 	}
+	shrunk, err := r.Catalog.Shrunk(ctx, r.Now())
+	if err != nil {
+		return "", err
+	}
+	if s, ok := shrunk[job]; ok && s.Run == state.LastGoodRun {
+		return fmt.Sprintf("the newest backup of job %q saved far less than run %s before it", job, s.Before), nil
+	}
 	return "", nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"saoluu/catalog"
@@ -44,22 +45,28 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 }
 
 // firstReady returns the first of a job's targets that is ready, and the others
-// in their order. When none is, the error of each is told.
+// in their order, with those that cannot be used at all: each owes its copy and
+// says why. When none is ready, the error of each is told.
 func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place, error) {
 	var all []place
 	var problems []error
 	ready := -1
 	for _, name := range job.Targets {
 		p, err := r.place(ctx, name)
+		if err == nil {
+			err = p.keyThere()
+		}
 		if err != nil {
-			problems = append(problems, err)
-			continue
+			p = place{name: name, unusable: err}
 		}
 		all = append(all, p)
 		if ready >= 0 {
 			continue
 		}
-		if err := p.target.Ready(ctx); err != nil {
+		if err == nil {
+			err = p.target.Ready(ctx)
+		}
+		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
@@ -73,6 +80,17 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 		return place{}, nil, problems[0]
 	}
 	return place{}, nil, fault.New(fault.KindOf(problems[0]), "no target is ready", errors.Join(problems...), firstHint(problems))
+}
+
+// keyThere checks that the key of a target's repository can be read: a target that
+// is ready but cannot be opened must not take the run down when another is.
+func (p place) keyThere() error {
+	path := p.target.Repo().PasswordFile
+	file, err := os.Open(path)
+	if err != nil {
+		return fault.New(fault.WrongKey, fmt.Sprintf("target %q", p.name), fmt.Errorf("its key %s cannot be read: %s", path, fault.Public(err)), "put the key back from its copy, readable for the user that runs saoluu")
+	}
+	return file.Close()
 }
 
 // request turns a part into what restic is asked to do.

@@ -48,6 +48,9 @@ func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, fro
 		copied.Error = fault.Public(err)
 		return copied, err
 	}
+	if to.unusable != nil {
+		return fail(to.unusable)
+	}
 	if err := to.target.Ready(ctx); err != nil {
 		return fail(err)
 	}

@@ -14,8 +14,9 @@ import (
 
 // A place is a target under its configured name.
 type place struct {
-	name   string
-	target targets.Target
+	name     string
+	target   targets.Target
+	unusable error // why there is no target; only among those that firstReady returns
 }
 
 // place makes a configured target. What was enrolled comes from the catalog.
@@ -34,7 +35,7 @@ func (r *Runner) place(ctx context.Context, name string) (place, error) {
 		return place{}, err
 	}
 	target, err := r.target(name, t, state.ID, repo)
-	return place{name, target}, err
+	return place{name: name, target: target}, err
 }
 
 // target makes a target of its kind.

@@ -13,12 +13,12 @@ func (p *posture) tables(s *Status) {
 	last := p.compared
 	switch {
 	case last.Problems > 0:
-		r.add(Failing, "what is shown cannot be believed: the comparison of %s found that the tables are not what the ledger tells (%s); run \"saoluu catalog verify\"",
+		r.add(Failing, "what is shown cannot be believed: the comparison of %s found that the tables are not what the ledger tells (%s); saoluu catalog verify shows where",
 			p.day(last.At), strings.Join(last.Where, ", "))
 	case last.Error != "":
 		r.add(NoIdea, "the tables could not be compared with the ledger on %s: %s", p.day(last.At), strings.ReplaceAll(last.Error, "\n", "; "))
 	case last.At.IsZero():
-		r.add(Warning, "the tables have not been compared with the ledger yet: run \"saoluu upkeep\"")
+		r.add(Warning, "the tables have not been compared with the ledger yet: upkeep does it")
 	case p.now.Sub(last.At) > anchorAge:
 		r.add(Warning, "the tables were last compared with the ledger %s", p.day(last.At))
 	}
@@ -34,10 +34,14 @@ func (p *posture) tables(s *Status) {
 			doubt(&s.Targets[i].State, &s.Targets[i].Why)
 		}
 	}
-	if rankState(state) > rankState(s.Overall) {
+	switch {
+	case rankState(state) < rankState(s.Overall):
+	case state == s.Overall:
+		s.Why += "; " + why
+	default:
 		s.Overall = state
+		s.Why = strings.TrimSuffix(fmt.Sprintf("%s; %s", why, s.Why), "; ")
 	}
-	s.Why = strings.TrimSuffix(fmt.Sprintf("%s; %s", why, s.Why), "; ")
 }
 
 // doubt takes the green or yellow off one light.

@@ -109,20 +109,20 @@ func catalogShow(a *app) *cobra.Command {
 			if err != nil {
 				return unlisted(err, "run \"saoluu catalog list\" to see the runs")
 			}
-			shown := shownRun{Run: run}
+			shown := shownRun{
+				RunFinished: run.RunFinished, Entry: run.Seq, Invalidated: run.Invalidated, Pruned: run.Pruned, Held: run.Held, Gone: run.Gone,
+			}
 			if hold, err := cat.HoldOf(cmd.Context(), run.Run); err != nil {
 				return err
 			} else if hold.Run != "" {
-				shown.Hold = &hold
+				shown.Hold = &shownHold{hold.HoldSet, hold.At}
 			}
-			return printJSON(os.Stdout, shown)
+			said, err := withoutZero(shown)
+			if err != nil {
+				return err
+			}
+			return printJSON(os.Stdout, said)
 		}}
-}
-
-// shownRun is a run and the newest word about its deletion.
-type shownRun struct {
-	catalog.Run
-	Hold *catalog.Hold `json:"hold,omitempty"`
 }
 
 // unlisted adds where to look to the error of a run or entry that is not there.

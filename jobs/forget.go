@@ -54,7 +54,11 @@ func (r *Runner) retain(ctx context.Context, to place, done *Upkept, a Approval)
 	for _, id := range done.Missing {
 		gone[id] = true
 	}
-	all, err := r.planRetention(ctx, to.name, gone, troubled(&done.CheckFinished), a)
+	storage, err := r.troubled(ctx, to.name, &done.CheckFinished)
+	if err != nil {
+		return err
+	}
+	all, err := r.planRetention(ctx, to.name, gone, storage, a)
 	if err != nil {
 		return err
 	}
@@ -87,16 +91,22 @@ func (r *Runner) retain(ctx context.Context, to place, done *Upkept, a Approval)
 
 // troubled says why nothing may be deleted from a target that was just looked at,
 // "" when it is sound.
-func troubled(check *catalog.CheckFinished) string {
+func (r *Runner) troubled(ctx context.Context, target string, check *catalog.CheckFinished) (string, error) {
 	switch {
 	case len(check.Missing) > 0:
-		return fmt.Sprintf("%d snapshots that were made are not there", len(check.Missing))
+		return fmt.Sprintf("%d snapshots that were made are not there", len(check.Missing)), nil
 	case check.State == catalog.RunFailed:
-		return "its re-read found damage"
+		return "its re-read found damage", nil
 	case check.State != catalog.RunComplete:
-		return "it could not be re-read"
+		return "it could not be re-read", nil
 	}
-	return ""
+	state, err := r.Catalog.TargetState(ctx, target)
+	for _, group := range state.Damaged {
+		if group != check.N {
+			return fmt.Sprintf("group %d of its packs was damaged when it was read last", group), err
+		}
+	}
+	return "", err
 }
 
 // sortOut turns plans into rows of the ledger.

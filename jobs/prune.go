@@ -29,8 +29,8 @@ func (r *Runner) free(ctx context.Context, to place, done *Upkept) error {
 	if err != nil || !due {
 		return err
 	}
-	if paused, err := r.lostLately(ctx, to.name); err != nil || paused {
-		return err
+	if wait, err := r.mayNotPrune(ctx, to.name, &done.CheckFinished); err != nil || wait {
+		return err // told by what stands against it, and by status when it lasts
 	}
 	r.show(Progress{Job: to.name, Step: "free the space of deleted backups"})
 	pruned := catalog.RepositoryPruned{Target: to.name, State: catalog.RunFailed, StartedAt: r.Now().UTC(), BytesBefore: stored(ctx, to)}
@@ -67,6 +67,19 @@ func (r *Runner) pruneDue(ctx context.Context, target string) (bool, error) {
 	now, last := r.Now(), state.LastPruneAt
 	next := r.Config.Targets[target].PruneEvery.AddTo(last, r.Config.Site.Location)
 	return last.IsZero() || last.After(now) || !now.Before(next), nil
+}
+
+// mayNotPrune reports whether what stands against deleting stands against this too.
+func (r *Runner) mayNotPrune(ctx context.Context, target string, check *catalog.CheckFinished) (bool, error) {
+	storage, err := r.troubled(ctx, target, check)
+	if err != nil || storage != "" {
+		return true, err
+	}
+	clock, err := r.clockDoubted(ctx)
+	if err != nil || clock != "" {
+		return true, err
+	}
+	return r.lostLately(ctx, target)
 }
 
 // lostLately reports whether snapshots were found missing from a target not long ago.

@@ -84,8 +84,14 @@ func (r *Runner) PlanRetention(ctx context.Context, target string) (Retention, e
 	if looked == nil {
 		gone = missingFrom(known, listed)
 	}
+	state, err := r.Catalog.TargetState(ctx, target)
+	if err != nil {
+		return Retention{}, err
+	}
 	storage := ""
 	switch {
+	case state.LastCheck == catalog.RunFailed:
+		storage = "its last re-read found damage or missing backups"
 	case looked != nil:
 		storage = "it cannot be listed"
 	case len(gone) > 0:
@@ -117,13 +123,6 @@ func (r *Runner) planRetention(ctx context.Context, target string, gone map[stri
 	clock, err := r.clockDoubted(ctx)
 	if err != nil {
 		return Retention{}, err
-	}
-	state, err := r.Catalog.TargetState(ctx, target)
-	if err != nil {
-		return Retention{}, err
-	}
-	if storage == "" && state.LastCheck == catalog.RunFailed {
-		storage = "its last re-read found damage or missing backups"
 	}
 	out := Retention{Target: target, Left: map[string]int{}}
 	for _, name := range s.jobsOn(target) {
@@ -426,6 +425,33 @@ func (s *survey) wanted(target, name string, job config.Job) []retention.Backup 
 		all[i].Wanted = keeps[all[i].Run]
 	}
 	return all
+}
+
+// worthCopying leaves out the runs whose copies retention would delete from the
+// target as soon as they were there.
+func (r *Runner) worthCopying(ctx context.Context, target string, owed []catalog.Run) ([]catalog.Run, error) {
+	if len(owed) == 0 {
+		return nil, nil
+	}
+	s, err := r.survey(ctx, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range owed {
+		if _, known := s.runs[run.Run]; known {
+			s.on[target][run.Run] = presence{job: run.Job, whole: true}
+		}
+	}
+	drop := map[string]bool{}
+	for _, name := range s.jobsOn(target) {
+		plan := retention.Make(retention.Request{
+			Backups: s.backups(target, name), Rules: Rules(r.Config.Classes[r.Config.Jobs[name].Class]), Now: r.Now(), Location: r.Config.Site.Location,
+		})
+		for _, d := range plan.Surplus() {
+			drop[d.Run] = true
+		}
+	}
+	return slices.DeleteFunc(owed, func(run catalog.Run) bool { return drop[run.Run] }), nil
 }
 
 // approvalMissed tells that an approval was of no plan of the target.

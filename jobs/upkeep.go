@@ -154,10 +154,7 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 		check.State = catalog.RunFailed
 		return errors.Join(older, paid, missing(check), read)
 	}
-	deleted := r.retain(ctx, to, done, a)
-	if troubled(check) == "" {
-		deleted = errors.Join(deleted, r.free(ctx, to, done))
-	}
+	deleted := errors.Join(r.retain(ctx, to, done, a), r.free(ctx, to, done))
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
 	return errors.Join(paid, missing(check), read, deleted, anchored)
@@ -166,6 +163,9 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 // payDebts makes the copies a target lacks, oldest first.
 func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
 	debts, err := r.debts(ctx, to.name)
+	if err == nil {
+		debts, err = r.worthCopying(ctx, to.name, debts)
+	}
 	if err != nil {
 		return err
 	}

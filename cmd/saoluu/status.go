@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ func statusCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "how things stand now", Long: statusHelp, Args: cobra.NoArgs}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the posture as JSON")
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		debug.SetGCPercent(statusGC)
 		c, cat, err := a.read(cmd.Context())
 		if err != nil {
 			return &exitError{code: statusUnknown, err: err}
@@ -53,6 +55,10 @@ func statusCommand(a *app) *cobra.Command {
 	}
 	return c
 }
+
+// statusGC lets the heap grow to 16 MiB before the first collection: the status of
+// a thousand jobs is over by then, and collecting took a fifth of its time.
+const statusGC = 400
 
 // watched takes the green off a site whose schedule nobody runs at this moment,
 // however good things look: what is due next will not happen.

@@ -90,11 +90,11 @@ func TestPageEscapes(t *testing.T) {
 // A spreadsheet takes a cell that begins with these signs for a formula.
 func TestCSVIsInert(t *testing.T) {
 	var b bytes.Buffer
-	r := report.Report{Findings: []report.Finding{{Rule: "X-1", Name: "=HYPERLINK(1)", Why: "@cmd", Remedy: "+1", Subject: "-2"}}}
+	r := report.Report{Findings: []report.Finding{{Rule: "X-1", Name: "=HYPERLINK(1)", Why: "@cmd", Remedy: "+1", Subject: "-2", Title: " \t=1", Clause: "＝1", Counted: "a\x1bb"}}}
 	if err := report.WriteCSV(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"'=HYPERLINK", "'@cmd", "'+1", "'-2", "\ufeffpack,"} {
+	for _, want := range []string{"'=HYPERLINK", "'@cmd", "'+1", "'-2", "'  =1", "'＝1", "a b", "\ufeffpack,"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
 		}

@@ -256,6 +256,7 @@ func (w *writer) upkeep(d calendar.Date) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.add(catalog.CatalogCompared{Entries: size})
 	w.add(catalog.CheckpointAnchored{Target: "nas", Size: size, Root: root.String(), Snapshot: "s"})
 	powerless := d.Month == time.May && d.Day >= 9 && d.Day <= 11 // a long weekend
 	if d.Year == 2026 && d.Month >= time.April && !powerless {

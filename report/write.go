@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // WriteJSON writes the report for machines: indented, keys in a fixed order,
@@ -45,9 +47,17 @@ func WriteCSV(w io.Writer, r Report) error {
 	return nil
 }
 
-// inert keeps a spreadsheet from taking a text for a formula.
+// inert keeps a spreadsheet from taking a text for a formula, by an apostrophe
+// before one that begins like it: some look behind white space, and take the wide
+// forms of the signs too. Control characters become spaces.
 func inert(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+	cell = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, cell)
+	if first, _ := utf8.DecodeRuneInString(strings.TrimSpace(cell)); strings.ContainsRune("=+-@＝＋－＠", first) {
 		return "'" + cell
 	}
 	return cell

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,23 @@ func golden(t *testing.T, file string, got []byte) {
 
 // The example is the first thing an operator copies: it loads, and no key that
 // exists is missing from it.
+// No line of the smallest file can be left out.
+func TestMinimalIsMinimal(t *testing.T) {
+	if _, err := Parse("saoluu.minimal.toml", Minimal()); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(Minimal()), "\n")
+	for i, line := range lines {
+		if !strings.Contains(line, " = ") || strings.HasPrefix(line, "#") {
+			continue
+		}
+		less := strings.Join(slices.Delete(slices.Clone(lines), i, i+1), "")
+		if _, err := Parse("saoluu.minimal.toml", []byte(less)); err == nil {
+			t.Errorf("it loads without %q", line)
+		}
+	}
+}
+
 func TestExampleUsesEveryKey(t *testing.T) {
 	c, err := Parse("saoluu.example.toml", Example())
 	if err != nil {

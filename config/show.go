@@ -37,6 +37,13 @@ var example []byte
 // Example returns a commented configuration that loads and uses every key.
 func Example() []byte { return append([]byte(nil), example...) }
 
+//go:embed saoluu.minimal.toml
+var minimal []byte
+
+// Minimal returns the smallest commented configuration that works: no key can be
+// left out of it.
+func Minimal() []byte { return append([]byte(nil), minimal...) }
+
 //go:embed schema.json
 var schema []byte
 

@@ -39,10 +39,22 @@ func configCommand(a *app) *cobra.Command {
 			_, err := os.Stdout.Write(config.Schema())
 			return err
 		}},
-		&cobra.Command{Use: "example", Short: "print a commented example", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-			_, err := os.Stdout.Write(config.Example())
-			return err
-		}},
+		configExample(),
 	)
+	return c
+}
+
+func configExample() *cobra.Command {
+	var minimal bool
+	c := &cobra.Command{Use: "example", Short: "print a commented example", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&minimal, "minimal", false, "print the smallest file that works, not one with every key")
+	c.RunE = func(*cobra.Command, []string) error {
+		text := config.Example()
+		if minimal {
+			text = config.Minimal()
+		}
+		_, err := os.Stdout.Write(text)
+		return err
+	}
 	return c
 }

@@ -56,10 +56,16 @@ func (r *Runner) keyLost(ctx context.Context, name string) error {
 }
 
 func (r *Runner) openWithNoKey(ctx context.Context, name, dir string) error {
-	repo, err := r.repo(name, r.Config.Targets[name])
+	t := r.Config.Targets[name]
+	repo, err := r.repo(name, t)
 	if err != nil {
 		return err
 	}
+	target, err := r.target(name, t, "", repo)
+	if err != nil {
+		return err
+	}
+	repo = target.Repo()
 	repo.PasswordFile = filepath.Join(dir, "no.key")
 	repo.Gate = restic.NewGate(dir, name, 1)
 	if err := makeKey(repo.PasswordFile); err != nil {

@@ -23,8 +23,8 @@ type CopyRequest struct {
 // copied, and err says so; those in it were seen in the destination.
 func (e *Engine) Copy(ctx context.Context, from, to Repo, q CopyRequest) (map[string]string, error) {
 	op := fmt.Sprintf("copy from %q to %q", from.Name, to.Name)
-	env, err := fromEnv(op, from, to)
-	if err := errors.Join(err, from.usable(op), to.usable(op)); err != nil {
+	c := call{op: op, args: []string{"copy", "-v"}, tail: q.IDs, writes: true}
+	if err := errors.Join(c.reads(from, to), from.usable(op), to.usable(op)); err != nil {
 		return nil, err
 	}
 	if len(q.IDs) == 0 {
@@ -42,12 +42,12 @@ func (e *Engine) Copy(ctx context.Context, from, to Repo, q CopyRequest) (map[st
 	defer h.release()
 	run, watch := command.WithStall(ctx, e.Stall, op)
 	defer watch.Stop()
-	c := &copyReader{q: q, kick: watch.Kick, short: map[string]string{}}
-	_, err = e.text(run, to, call{op: op, args: []string{"copy", "-v"}, tail: q.IDs, env: env, writes: true, files: h}, c.line)
-	if err != nil {
+	c.files = h
+	reader := &copyReader{q: q, kick: watch.Kick, short: map[string]string{}}
+	if _, err = e.text(run, to, c, reader.line); err != nil {
 		return nil, err
 	}
-	return e.copied(ctx, to, op, q.IDs, c.short, h)
+	return e.copied(ctx, to, op, q.IDs, reader.short, h)
 }
 
 // copied looks the copies up in the destination.
@@ -99,23 +99,48 @@ func destination(list []Snapshot, id, short string) string {
 	return said
 }
 
-// fromEnv is the environment that names the source repository. Restic has one
-// environment for both, so two that need different values of a variable cannot
-// meet in one run.
-func fromEnv(op string, from, to Repo) ([]string, error) {
-	env := []string{"RESTIC_FROM_REPOSITORY=" + from.URL, "RESTIC_FROM_PASSWORD_FILE=" + from.PasswordFile}
-	have := map[string]string{}
-	for _, kv := range to.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		have[k] = v
-	}
+// reads adds a second repository that a call reads from. Restic has one
+// environment and one set of options for both, so two that need different values
+// of one cannot meet in one run; authorities it takes from several files.
+func (c *call) reads(from, to Repo) error {
+	c.env = []string{"RESTIC_FROM_REPOSITORY=" + from.URL, "RESTIC_FROM_PASSWORD_FILE=" + from.PasswordFile}
+	c.secrets = append(c.secrets, from.secrets()...)
 	for _, kv := range from.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		if old, ok := have[k]; ok && old != v {
-			return nil, fault.New(fault.Usage, op, fmt.Errorf("both need %s, with different values", k),
-				"let the job back up to a third target first, or give both targets the same account")
+		key, value, _ := strings.Cut(kv, "=")
+		have, known := lookup(to.Env, key)
+		switch {
+		case known && have != value && key == "RESTIC_CACERT":
+			c.env = append(c.env, key+"="+have+","+value)
+		case known && have != value:
+			return c.conflict(key)
+		case !known:
+			c.env = append(c.env, kv)
 		}
-		env = append(env, kv)
 	}
-	return env, nil
+	for _, kv := range from.Options {
+		key, value, _ := strings.Cut(kv, "=")
+		have, known := lookup(to.Options, key)
+		if known && have != value {
+			return c.conflict(key)
+		}
+		if !known {
+			c.options = append(c.options, kv)
+		}
+	}
+	return nil
+}
+
+func (c *call) conflict(key string) error {
+	return fault.New(fault.Usage, c.op, fmt.Errorf("both need %s, with different values", key),
+		"put a target of another kind first in the job, or give both targets the same account and key")
+}
+
+// lookup returns the value of a key in a list of key=value.
+func lookup(list []string, key string) (string, bool) {
+	for _, kv := range list {
+		if k, v, _ := strings.Cut(kv, "="); k == key {
+			return v, true
+		}
+	}
+	return "", false
 }

@@ -31,7 +31,7 @@ func (e *Engine) Init(ctx context.Context, r Repo, o InitOptions) (id string, er
 	defer h.release()
 	c := call{op: op, args: []string{"init"}, writes: true, files: h}
 	if o.From != nil {
-		if c.env, err = fromEnv(op, *o.From, r); err != nil {
+		if err := c.reads(*o.From, r); err != nil {
 			return "", err
 		}
 		c.args = append(c.args, "--copy-chunker-params")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type call struct {
 	args    []string // verb and its flags
 	tail    []string // arguments after "--"
 	env     []string // besides the repository's
+	options []string // besides the repository's
 	writes  bool     // the verb cannot do without a lock
 	files   held     // locks to hand down
 	secrets []string // besides the repository's
@@ -57,7 +59,7 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	if e.CacheDir == "" {
 		argv = append(argv, "--no-cache")
 	}
-	for _, o := range r.Options {
+	for _, o := range slices.Concat(r.Options, c.options) {
 		argv = append(argv, "-o", field(o))
 	}
 	argv = append(argv, c.args...)

@@ -85,6 +85,11 @@ func (l *Local) Enroll(ctx context.Context) (string, error) {
 	return l.owner().enroll(ctx, f)
 }
 
+// HasRepository looks for the repository's configuration.
+func (l *Local) HasRepository(ctx context.Context) (bool, error) {
+	return repositoryIn(ctx, folder{l.Name, l.Path})
+}
+
 // HasSnapshot looks for the snapshot's file and compares its content with its name.
 func (l *Local) HasSnapshot(ctx context.Context, id string) (bool, error) {
 	return holds(ctx, folder{l.Name, l.Path}, id)

@@ -65,9 +65,9 @@ func (o owner) ready(ctx context.Context, s storage, away *fault.Error) error {
 		return fault.New(fault.WrongTarget, op, fmt.Errorf("%s holds another target (%q of site %q)", o.at, found.Target, found.Site),
 			"bring back the storage that was enrolled, or give the new one a target of its own")
 	}
-	_, err = s.read(ctx, "config")
-	if errors.Is(err, fs.ErrNotExist) {
-		return noRepository(op, o.at)
+	there, err := repositoryIn(ctx, s)
+	if err == nil && !there {
+		err = noRepository(op, o.at)
 	}
 	return err
 }
@@ -113,9 +113,7 @@ func (o owner) enroll(ctx context.Context, s storage) (string, error) {
 // refuseStrangers fails when the place holds anything that is not a restic
 // repository: filling somebody else's folder is how data get lost.
 func (o owner) refuseStrangers(ctx context.Context, op string, s storage) error {
-	if _, err := s.read(ctx, "config"); err == nil {
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if there, err := repositoryIn(ctx, s); there || err != nil {
 		return err
 	}
 	strange, err := s.strange(ctx)
@@ -136,6 +134,15 @@ func readMarker(ctx context.Context, s storage) (marker, error) {
 			"see what wrote over it; saoluu does not write here until it is right")
 	}
 	return m, nil
+}
+
+// repositoryIn reports whether the place holds a repository.
+func repositoryIn(ctx context.Context, s storage) (bool, error) {
+	_, err := s.read(ctx, "config") // every restic repository has one
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // holds reports whether the place holds a snapshot. restic names the file of a

@@ -107,6 +107,15 @@ func (r *REST) identity(ctx context.Context) (string, error) {
 	return "config-" + hex.EncodeToString(sum[:]), err
 }
 
+// HasRepository asks for the repository's configuration.
+func (r *REST) HasRepository(ctx context.Context) (bool, error) {
+	_, err := r.identity(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // HasSnapshot fetches the snapshot and compares its content with its name.
 func (r *REST) HasSnapshot(ctx context.Context, id string) (bool, error) {
 	content, err := r.get(ctx, "snapshots/"+id)

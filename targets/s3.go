@@ -131,6 +131,20 @@ func (s *S3) Enroll(ctx context.Context) (string, error) {
 	return s.owner().enroll(ctx, s)
 }
 
+// HasRepository looks for the repository's configuration. A bucket that is not
+// there has none.
+func (s *S3) HasRepository(ctx context.Context) (bool, error) {
+	client, err := s.open()
+	if err != nil {
+		return false, err
+	}
+	there, err := client.BucketExists(ctx, s.Bucket)
+	if err != nil || !there {
+		return false, s.classed(err)
+	}
+	return repositoryIn(ctx, s)
+}
+
 // HasSnapshot looks for the snapshot's object and compares its content with its name.
 func (s *S3) HasSnapshot(ctx context.Context, id string) (bool, error) { return holds(ctx, s, id) }
 

@@ -116,6 +116,15 @@ func (s *SFTP) Enroll(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
+// HasRepository looks for the repository's configuration.
+func (s *SFTP) HasRepository(ctx context.Context) (there bool, err error) {
+	err = s.connected(ctx, func(d *distant) error {
+		there, err = repositoryIn(ctx, d)
+		return err
+	})
+	return there, err
+}
+
 // HasSnapshot looks for the snapshot's file and compares its content with its name.
 func (s *SFTP) HasSnapshot(ctx context.Context, id string) (held bool, err error) {
 	err = s.connected(ctx, func(d *distant) error {

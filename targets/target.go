@@ -38,8 +38,13 @@ type Measurer interface {
 	Separation(ctx context.Context, locations []string) (Separation, error)
 }
 
-// A Finder is a Target that can look for a snapshot without starting restic.
+// A Finder is a Target that can look into the repository without starting restic
+// and without its key.
 type Finder interface {
+	// HasRepository reports whether there is a repository, enrolled or not.
+	HasRepository(ctx context.Context) (bool, error)
+	// HasSnapshot reports whether the snapshot's file is there, with the content
+	// that its name says.
 	HasSnapshot(ctx context.Context, id string) (bool, error)
 }
 

@@ -117,6 +117,7 @@ func awayAndBack(t *testing.T, f Fixture) {
 // prepared enrolls a fresh target, makes its repository and returns its identity.
 func prepared(t *testing.T, f Fixture) string {
 	t.Helper()
+	hasRepository(t, f.Target, false)
 	enroll(t, f.Target)
 	made, err := f.Engine.Init(t.Context(), f.Target.Repo(), restic.InitOptions{})
 	if err != nil {
@@ -126,7 +127,17 @@ func prepared(t *testing.T, f Fixture) string {
 	if err != nil || opened.ID != made {
 		t.Fatalf("repository %q reads back as %q: %v", made, opened.ID, err)
 	}
+	hasRepository(t, f.Target, true)
 	return enroll(t, f.Target)
+}
+
+func hasRepository(t *testing.T, target targets.Target, want bool) {
+	t.Helper()
+	if finder, ok := target.(targets.Finder); ok {
+		if there, err := finder.HasRepository(t.Context()); err != nil || there != want {
+			t.Fatalf("has a repository: %v, %v; want %v", there, err, want)
+		}
+	}
 }
 
 func enroll(t *testing.T, target targets.Target) string {

@@ -137,7 +137,7 @@ func open(ctx context.Context, o Options, readOnly bool) (*Catalog, error) {
 		return nil, classify(op, err)
 	}
 	db.SetMaxIdleConns(4)
-	c.read = newReader(db)
+	c.read = newReader(db, readOnly)
 	if err := c.checkSchema(ctx, op); err != nil {
 		return nil, errors.Join(err, c.read.Close())
 	}

@@ -135,10 +135,10 @@ func whole(e Event) Event {
 		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
 		return e
 	case RetentionPlanned:
-		e.Removed = full(e.Removed)
+		e.Removed = wholeRemoved(e.Removed)
 		return e
 	case RetentionApplied:
-		e.Removed = full(e.Removed)
+		e.Removed = wholeRemoved(e.Removed)
 		return e
 	case RepositoryPruned:
 		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
@@ -176,6 +176,15 @@ func wholeSlots(list []Slot) []Slot {
 	for i, s := range list {
 		s.Due = second(s.Due)
 		out[i] = s
+	}
+	return out
+}
+
+func wholeRemoved(list []RemovedRow) []RemovedRow {
+	out := make([]RemovedRow, len(list))
+	for i, row := range list {
+		row.TakenAt = second(row.TakenAt)
+		out[i] = row
 	}
 	return out
 }

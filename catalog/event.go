@@ -367,10 +367,12 @@ type RetentionApplied struct {
 
 // A RemovedRow is one copy deleted by retention.
 type RemovedRow struct {
-	Run       string   `json:"run"`
-	Job       string   `json:"job"`
-	Snapshots []string `json:"snapshots"`
-	Why       string   `json:"why"` // rules and words of package retention
+	Run       string    `json:"run"`
+	Job       string    `json:"job"`
+	TakenAt   time.Time `json:"taken_at,omitzero"` // the instant its data stood for
+	Good      bool      `json:"good,omitempty"`    // it was a good backup
+	Snapshots []string  `json:"snapshots"`
+	Why       string    `json:"why"` // rules and words of package retention
 }
 
 // A RefusedRow is the plan of one job that something stood against.

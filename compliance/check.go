@@ -48,6 +48,7 @@ func kinds() []kind {
 		{"restore_test", parseRestoreTest},
 		{"objective", parseObjective},
 		{"chain_intact", parseChainIntact},
+		{"retention", parseRetention},
 	}
 }
 

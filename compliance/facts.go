@@ -28,8 +28,9 @@ type evaluation struct {
 	enrolled map[string]time.Time // target to first enrolment; read on demand
 	controls map[string]catalog.Control
 	failures failures
-	suspect  map[string]time.Time // of the targets, before their re-reads are seen
-	compared catalog.Comparison   // of the tables with the ledger, the newest
+	suspect  map[string]time.Time             // of the targets, before their re-reads are seen
+	compared catalog.Comparison               // of the tables with the ledger, the newest
+	removed  map[string]map[string][]deletion // by target and job; read on demand
 	ledger   Ledger
 }
 

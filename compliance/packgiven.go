@@ -42,12 +42,42 @@ func (sc *scenario) addRuns(s *scope, template []givenCopy) {
 		r.Invalidated = v.instant("found", sc.loc)
 		sc.runs = append(sc.runs, r)
 	}
+	for _, v := range s.tables("removed_backups") {
+		sc.runs = append(sc.runs, sc.delete(good(v.instant("at", sc.loc)), v.instant("removed", sc.loc)))
+	}
+	for _, v := range s.tables("lost_backups") {
+		sc.runs = append(sc.runs, sc.lose(good(v.instant("at", sc.loc)), v.instant("found", sc.loc)))
+	}
 	slices.SortStableFunc(sc.runs, func(a, b catalog.Run) int {
 		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.Run, b.Run))
 	})
 	for i := range sc.runs {
 		sc.runs[i].Seq = int64(10 + i)
 	}
+}
+
+// delete is a good run that retention deleted from all its targets.
+func (sc *scenario) delete(r catalog.Run, at time.Time) catalog.Run {
+	r.Pruned, r.Gone = at, map[string]time.Time{}
+	for _, c := range r.Copies {
+		r.Gone[c.Target] = at
+		sc.removals = append(sc.removals, catalog.Retention{Seq: int64(6000 + len(sc.removals)), At: at, RetentionApplied: catalog.RetentionApplied{
+			Target: c.Target, State: catalog.RunComplete, Removed: []catalog.RemovedRow{{Run: r.Run, Job: r.Job, TakenAt: r.ConsistentAt, Good: true}},
+		}})
+	}
+	return r
+}
+
+// lose is a good run whose snapshots a re-read did not find any more.
+func (sc *scenario) lose(r catalog.Run, found time.Time) catalog.Run {
+	r.Invalidated, r.Gone = found, map[string]time.Time{}
+	for _, c := range r.Copies {
+		r.Gone[c.Target] = found
+		sc.checks = append(sc.checks, catalog.Check{Seq: int64(7000 + len(sc.checks)), At: found, CheckFinished: catalog.CheckFinished{
+			Target: c.Target, N: 1, Of: 1, State: catalog.RunFailed, FinishedAt: found, StartedAt: found, Missing: []string{"snapshot of " + r.Run},
+		}})
+	}
+	return r
 }
 
 // run makes one good run with the copies of the template.

@@ -26,6 +26,7 @@ type scenario struct {
 	runs     []catalog.Run // oldest first
 	tests    []catalog.Test
 	checks   []catalog.Check
+	removals []catalog.Retention
 	anchors  []catalog.Anchor
 	controls []catalog.Control
 	compared []catalog.Comparison // of the tables with the ledger, oldest first
@@ -184,6 +185,10 @@ func (s *scenario) Checks(_ context.Context, target string, asOf time.Time) ([]c
 
 func (s *scenario) Anchors(_ context.Context, asOf time.Time) ([]catalog.Anchor, error) {
 	return slices.DeleteFunc(slices.Clone(s.anchors), func(a catalog.Anchor) bool { return a.At.After(asOf) }), nil
+}
+
+func (s *scenario) Retentions(_ context.Context, target string, asOf time.Time) ([]catalog.Retention, error) {
+	return slices.DeleteFunc(slices.Clone(s.removals), func(r catalog.Retention) bool { return r.Target != target || r.At.After(asOf) }), nil
 }
 
 func (s *scenario) Compared(_ context.Context, asOf time.Time) (catalog.Comparison, error) {

@@ -39,6 +39,7 @@ type histories interface {
 type custody interface {
 	Checks(ctx context.Context, target string, asOf time.Time) ([]catalog.Check, error)
 	Anchors(ctx context.Context, asOf time.Time) ([]catalog.Anchor, error)
+	Retentions(ctx context.Context, target string, asOf time.Time) ([]catalog.Retention, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	ProveInclusion(ctx context.Context, seq, size int64) ([]tlog.Hash, error)
 }

@@ -126,7 +126,7 @@ func sortOut(all Retention, a Approval) (rows []catalog.RemovedRow, approved []c
 }
 
 func removedRow(job string, d retention.Decision) catalog.RemovedRow {
-	row := catalog.RemovedRow{Run: d.Run, Job: job}
+	row := catalog.RemovedRow{Run: d.Run, Job: job, TakenAt: d.At.UTC(), Good: d.Good}
 	for _, id := range d.Snapshots {
 		row.Snapshots = append(row.Snapshots, id)
 	}

@@ -75,6 +75,12 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[RestoreFinished](body)
 	case "run-shrank":
 		return decodeAs[RunShrank](body)
+	case "deletion-challenged":
+		return decodeAs[DeletionChallenged](body)
+	case "locks-renewed":
+		return decodeAs[LocksRenewed](body)
+	case "target-recovered":
+		return decodeAs[TargetRecovered](body)
 	case "catalog-compared":
 		return decodeAs[CatalogCompared](body)
 	}
@@ -236,6 +242,12 @@ func check(e Event) error {
 	case RepositoryPruned:
 		return checkNames(e.Kind(), e.Target)
 	case TargetEnrolled:
+		return checkNames(e.Kind(), e.Target)
+	case DeletionChallenged:
+		return checkNames(e.Kind(), e.Target)
+	case LocksRenewed:
+		return checkNames(e.Kind(), e.Target)
+	case TargetRecovered:
 		return checkNames(e.Kind(), e.Target)
 	case CheckpointAnchored:
 		return checkNames(e.Kind(), e.Target)

@@ -447,6 +447,33 @@ type CheckpointAnchored struct {
 	Snapshot string `json:"snapshot"`
 }
 
+// DeletionChallenged records an attempt to delete what a target's storage must not
+// let go, and what the storage did.
+type DeletionChallenged struct {
+	Target  string `json:"target"`
+	Refused bool   `json:"refused"` // the storage refused
+	How     string `json:"how"`     // what was tried and what the storage answered
+}
+
+// LocksRenewed records that a target's locks against deletion were prolonged:
+// what was written up to Through is locked until Until at least.
+type LocksRenewed struct {
+	Target  string    `json:"target"`
+	Through time.Time `json:"through"`
+	Until   time.Time `json:"until"`
+	Objects int       `json:"objects"`
+}
+
+// TargetRecovered records that a target was brought back to what it held at an
+// instant, from versions that its storage had kept.
+type TargetRecovered struct {
+	Target    string    `json:"target"`
+	To        time.Time `json:"to"`
+	Kept      int       `json:"kept"`      // objects that were there unchanged
+	Undeleted int       `json:"undeleted"` // that had been deleted
+	Restored  int       `json:"restored"`  // that had been written over
+}
+
 // CatalogCompared records that the whole ledger was hashed again and replayed,
 // and the tables compared with what it tells.
 type CatalogCompared struct {
@@ -513,6 +540,9 @@ func (Beat) Kind() string               { return "beat" }
 func (ConfigRefused) Kind() string      { return "config-refused" }
 func (ClockJumped) Kind() string        { return "clock-jumped" }
 func (CheckpointAnchored) Kind() string { return "checkpoint-anchored" }
+func (DeletionChallenged) Kind() string { return "deletion-challenged" }
+func (LocksRenewed) Kind() string       { return "locks-renewed" }
+func (TargetRecovered) Kind() string    { return "target-recovered" }
 func (HoldSet) Kind() string            { return "hold-set" }
 func (RestoreFinished) Kind() string    { return "restore-finished" }
 func (RunShrank) Kind() string          { return "run-shrank" }

@@ -79,6 +79,10 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindControl, e.Source, seq, at)
 	case RunShrank:
 		return p.mark(ctx, kindShrank, e.Job, seq, at)
+	case DeletionChallenged:
+		return p.mark(ctx, kindChallenge, e.Target, seq, at)
+	case LocksRenewed:
+		return p.mark(ctx, kindRenewal, e.Target, seq, at)
 	case CheckFinished:
 		return p.finishCheck(ctx, seq, at, e)
 	case RetentionApplied:

@@ -82,6 +82,7 @@ func kinds() []string {
 		21: "retention-applied", 22: "target-enrolled", 23: "lock-removed", 24: "daemon-started", 25: "daemon-stopped",
 		26: "beat", 27: "config-refused", 28: "clock-jumped", 29: "checkpoint-anchored", 30: "hold-set", 31: "restore-finished",
 		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned", 35: "run-shrank",
+		36: "deletion-challenged", 37: "locks-renewed", 38: "target-recovered",
 	}
 }
 
@@ -95,6 +96,8 @@ const (
 	kindPlanned     = 33
 	kindPruned      = 34
 	kindShrank      = 35
+	kindChallenge   = 36
+	kindRenewal     = 37
 	kindCompared    = 32
 	stateRunning    = 0
 	stateComplete   = 1

@@ -127,6 +127,37 @@ func (c *Catalog) Shrunk(ctx context.Context, asOf time.Time) (map[string]RunShr
 	return shrunk, err
 }
 
+// A ChallengeRow is the newest attempt to delete from a target.
+type ChallengeRow struct {
+	DeletionChallenged
+	Seq int64
+	At  time.Time // of the entry
+}
+
+// Challenges returns, by target, the newest attempt to delete what must not be
+// deletable, as known at asOf.
+func (c *Catalog) Challenges(ctx context.Context, asOf time.Time) (map[string]ChallengeRow, error) {
+	query, args := newestMarked(kindChallenge, asOf)
+	list, err := collect(decoded(ctx, c, "read attempts to delete", query, args,
+		func(e DeletionChallenged, seq, at int64) ChallengeRow { return ChallengeRow{e, seq, instant(at)} }))
+	newest := make(map[string]ChallengeRow, len(list))
+	for _, one := range list {
+		newest[one.Target] = one
+	}
+	return newest, err
+}
+
+// Renewals returns, by target, the newest renewal of locks, as known at asOf.
+func (c *Catalog) Renewals(ctx context.Context, asOf time.Time) (map[string]LocksRenewed, error) {
+	query, args := newestMarked(kindRenewal, asOf)
+	list, err := collect(decoded(ctx, c, "read renewed locks", query, args, func(e LocksRenewed, _, _ int64) LocksRenewed { return e }))
+	newest := make(map[string]LocksRenewed, len(list))
+	for _, one := range list {
+		newest[one.Target] = one
+	}
+	return newest, err
+}
+
 // newestMarked is the query of the newest entry of a rare kind of each subject.
 func newestMarked(kind int, asOf time.Time) (string, []any) {
 	query, args := marked(kind, asOf)

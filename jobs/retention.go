@@ -198,6 +198,7 @@ func (r *Runner) clockDoubted(ctx context.Context) (string, error) {
 type presence struct {
 	job       string
 	whole     bool
+	written   time.Time // when the copy was written down
 	snapshots map[string]string
 }
 
@@ -276,6 +277,9 @@ func (s *survey) look(ctx context.Context, target string, gone map[string]bool) 
 			p = presence{job: row.Job, whole: true, snapshots: map[string]string{}}
 		}
 		p.whole = p.whole && row.State == catalog.RunComplete && !gone[row.Snapshot]
+		if row.At.After(p.written) {
+			p.written = row.At
+		}
 		if !gone[row.Snapshot] {
 			p.snapshots[row.Part] = row.Snapshot
 		}
@@ -342,21 +346,26 @@ type locker interface {
 	LockedUntil(ctx context.Context, snapshots []string) (map[string]time.Time, error)
 }
 
-// locks asks the surveyed target for what it holds on to.
+// locks asks the surveyed target for what it holds on to. One that cannot tell
+// holds on to what is written for as long as the configuration says.
 func (s *survey) locks(ctx context.Context) error {
 	to, err := s.r.place(ctx, s.surveys)
 	if err != nil {
 		return err
 	}
-	target, can := to.target.(locker)
-	if !can {
-		return nil
-	}
+	period := s.r.Config.Targets[s.surveys].ObjectLock.Std()
 	var ids []string
 	for _, p := range s.on[s.surveys] {
 		for _, id := range p.snapshots {
 			ids = append(ids, id)
+			if period > 0 {
+				s.locked[id] = p.written.Add(period)
+			}
 		}
+	}
+	target, can := to.target.(locker)
+	if !can {
+		return nil
 	}
 	s.locked, err = target.LockedUntil(ctx, ids)
 	return err

@@ -174,10 +174,8 @@ func (r *Runner) failing(ctx context.Context, job string) (string, error) {
 // clockDoubted says why times cannot be trusted now, "" when they can.
 func (r *Runner) clockDoubted(ctx context.Context) (string, error) {
 	now := r.Now()
-	if r.Clock != nil {
-		if before, after, jumped := r.Clock.Look(); jumped {
-			return fmt.Sprintf("the clock has just jumped by %s", after.Sub(before).Round(time.Second)), nil
-		}
+	if r.Clock != nil && r.Clock.JumpedSince(r.Clock.Mark()-clockDoubt) {
+		return "the clock has jumped within the last day", nil
 	}
 	var last time.Time
 	for entry, err := range r.Catalog.Entries(ctx, 0, catalog.ClockJumped{}.Kind()) {

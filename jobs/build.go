@@ -53,9 +53,6 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 	ready := -1
 	for _, name := range job.Targets {
 		p, err := r.place(ctx, name)
-		if err == nil {
-			err = p.keyThere()
-		}
 		if err != nil {
 			p = place{name: name, unusable: err}
 		}
@@ -64,7 +61,7 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 			continue
 		}
 		if err == nil {
-			err = p.target.Ready(ctx)
+			err = p.ready(ctx)
 		}
 		if err != nil {
 			problems = append(problems, err)
@@ -82,9 +79,12 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 	return place{}, nil, fault.New(fault.KindOf(problems[0]), "no target is ready", errors.Join(problems...), firstHint(problems))
 }
 
-// keyThere checks that the key of a target's repository can be read: a target that
-// is ready but cannot be opened must not take the run down when another is.
-func (p place) keyThere() error {
+// ready checks that a target may be written and that the key of its repository can
+// be read: one that cannot be opened must not take the run down when another can.
+func (p place) ready(ctx context.Context) error {
+	if err := p.target.Ready(ctx); err != nil {
+		return err
+	}
 	path := p.target.Repo().PasswordFile
 	file, err := os.Open(path)
 	if err != nil {

@@ -51,7 +51,7 @@ func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, fro
 	if to.unusable != nil {
 		return fail(to.unusable)
 	}
-	if err := to.target.Ready(ctx); err != nil {
+	if err := to.ready(ctx); err != nil {
 		return fail(err)
 	}
 	step := fmt.Sprintf("copy to %q", to.name)

@@ -86,6 +86,11 @@ type Target struct {
 	// Example: user_password = "file:/etc/saoluu/keys/rest"
 	UserPassword Secret `toml:"user_password,omitempty" of:"rest"`
 
+	// Whether the rest-server only appends (--append-only). saoluu tries to delete
+	// now and then, and raises an alarm when it can.
+	// Example: append_only = true
+	AppendOnly bool `toml:"append_only,omitempty" of:"rest" default:"false"`
+
 	// File with the certificate of the authority that vouches for the server, in
 	// PEM, when it is the agency's own.
 	// Example: ca = "/etc/saoluu/ca.pem"

@@ -106,7 +106,7 @@ func (r *Runner) save(ctx context.Context, job config.Job, fin *catalog.RunFinis
 	if len(fin.Copies) == 0 {
 		return err
 	}
-	measure(ctx, source, first, &fin.Copies[0])
+	r.measure(ctx, source, first, &fin.Copies[0])
 	if err != nil {
 		return err
 	}

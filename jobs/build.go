@@ -13,7 +13,6 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
-	"saoluu/targets"
 )
 
 // source makes the source of a job. Adding a kind is one file in sources, one
@@ -118,26 +117,4 @@ func (r *Runner) tags(job config.Job, run, part string) []string {
 		"saoluu", "site=" + r.Config.Site.Code, "job=" + job.Name, "run=" + run,
 		"part=" + part, "class=" + job.Class, "category=" + job.Category,
 	}
-}
-
-// measure records how far the copy lies from its source. A distance that cannot
-// be measured is recorded as unknown, not as none.
-func measure(ctx context.Context, source sources.Source, to place, copied *catalog.Copy) {
-	measurer, can := to.target.(targets.Measurer)
-	locator, knows := source.(sources.Locator)
-	if !can || !knows {
-		copied.Separation = &catalog.Separation{Unknown: true, How: "this kind of source or target cannot be measured"}
-		return
-	}
-	locations, err := locator.Locations(ctx)
-	if err != nil {
-		copied.Separation = &catalog.Separation{Unknown: true, How: err.Error()}
-		return
-	}
-	s, err := measurer.Separation(ctx, locations)
-	if err != nil {
-		copied.Separation = &catalog.Separation{Unknown: true, How: err.Error()}
-		return
-	}
-	copied.Separation = &catalog.Separation{Level: s.Level, How: s.How, Domain: s.Domain, Declared: s.Declared, Unknown: s.Unknown}
 }

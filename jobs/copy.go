@@ -20,7 +20,7 @@ func (r *Runner) copyOn(ctx context.Context, fin *catalog.RunFinished, source so
 	for _, to := range others {
 		copied, err := r.copyRun(ctx, fin.Job, fin.Copies[0], from, to)
 		if err == nil {
-			measure(ctx, source, to, &copied)
+			r.measure(ctx, source, to, &copied)
 		}
 		fin.Copies = append(fin.Copies, copied)
 	}

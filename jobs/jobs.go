@@ -3,7 +3,7 @@
 //
 //	BACKUP  slot → source.Prepare → restic backup → restic copy → catalog
 //	TEST    slot → pick a copy → restore into a sandbox → checks → catalog
-//	UPKEEP  slot → copy debt → re-read → retention plan → forget → prune → anchor the ledger → catalog
+//	UPKEEP  slot → copy debt → re-read → locks → retention plan → forget → prune → anchor the ledger → catalog
 //
 // Each line is read top to bottom; the result of a step is the argument of the
 // next, and no step calls back. The lines meet only in the catalog and in the

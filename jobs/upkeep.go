@@ -28,6 +28,8 @@ type Upkept struct {
 	Removed  int                       // old copies deleted
 	Waiting  int                       // old copies that the storage does not let go yet
 	Pruned   *catalog.RepositoryPruned // nil when space was not freed
+	Renewed  int                       // objects whose locks were prolonged
+	Refused  bool                      // the storage refused a deletion, as it should
 	Anchored int64                     // entries of the ledger under the checkpoint put on it; 0 for none
 	Compared *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
 }
@@ -51,6 +53,12 @@ func (u Upkept) String() string {
 	}
 	if p := u.Pruned; p != nil && p.State == catalog.RunComplete {
 		parts = append(parts, freed(*p))
+	}
+	if u.Renewed > 0 {
+		parts = append(parts, count(u.Renewed, "lock", "locks")+" renewed")
+	}
+	if u.Refused {
+		parts = append(parts, "a deletion was refused")
 	}
 	if u.Anchored > 0 {
 		parts = append(parts, fmt.Sprintf("%s of the ledger anchored", count(int(u.Anchored), "entry", "entries")))
@@ -95,8 +103,8 @@ func count(n int, one, many string) string {
 
 // Upkeep looks after one target: it clears stale locks, pays copy debts, compares
 // what the target holds with what the catalog says, re-reads the next group of
-// packs, deletes what the classes no longer keep, frees space when that is due,
-// and anchors the ledger. Once a night a scheduled one compares the tables
+// packs, sees that the storage refuses deletions where it should, deletes what the
+// classes no longer keep, frees space when that is due, and anchors the ledger. Once a night a scheduled one compares the tables
 // with the ledger before. Every step is tried; the first error is returned with
 // the others.
 func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, error) {
@@ -154,10 +162,11 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 		check.State = catalog.RunFailed
 		return errors.Join(older, paid, missing(check), read)
 	}
+	guarded := r.guard(ctx, to, done)
 	deleted := errors.Join(r.retain(ctx, to, done, a), r.free(ctx, to, done))
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
-	return errors.Join(paid, missing(check), read, deleted, anchored)
+	return errors.Join(paid, missing(check), read, guarded, deleted, anchored)
 }
 
 // payDebts makes the copies a target lacks, oldest first.
@@ -183,7 +192,7 @@ func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
 		} else {
 			done.Paid++
 			if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
-				measure(ctx, source, to, &copied)
+				r.measure(ctx, source, to, &copied)
 			}
 		}
 		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{

@@ -100,6 +100,11 @@ func (l *Local) Separation(ctx context.Context, locations []string) (Separation,
 	return separation(ctx, machine(), l.Path, l.Declared, locations)
 }
 
+// RemoveAll removes the folder.
+func (l *Local) RemoveAll(context.Context) error {
+	return folder{l.Name, l.Path}.classed(os.RemoveAll(l.Path))
+}
+
 // A folder is the storage of targets on a mounted file system.
 type folder struct{ target, path string }
 

@@ -51,6 +51,8 @@ var (
 	_ Finder   = (*S3)(nil)
 	_ Guarded  = (*S3)(nil)
 	_ Locker   = (*S3)(nil)
+	_ Adviser  = (*S3)(nil)
+	_ Cleaner  = (*S3)(nil)
 )
 
 // S3Repo returns the address and environment by which restic reaches the target

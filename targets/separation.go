@@ -17,8 +17,10 @@ const (
 	levelSameFS    = 0
 	levelOtherFS   = 1
 	levelOtherDisk = 2
-	levelOtherHost = 3
 )
+
+// LevelOtherHost is the level of another machine or storage system.
+const LevelOtherHost = 3
 
 // levelOtherSite is never measured: the configuration says where a target stands.
 const levelOtherSite = 4
@@ -85,8 +87,8 @@ func separation(ctx context.Context, p probe, target string, said Declared, loca
 func declare(s Separation, said Declared) Separation {
 	switch {
 	case s.Unknown && said.System != "":
-		return Separation{Level: levelOtherHost, Declared: true, How: fmt.Sprintf("declared storage system %q; measured: %s", said.System, s.How)}
-	case !s.Unknown && s.Level >= levelOtherHost && said.Site != "":
+		return Separation{Level: LevelOtherHost, Declared: true, How: fmt.Sprintf("declared storage system %q; measured: %s", said.System, s.How)}
+	case !s.Unknown && s.Level >= LevelOtherHost && said.Site != "":
 		return Separation{Level: levelOtherSite, Declared: true, How: fmt.Sprintf("declared site %q; measured: L%d, %s", said.Site, s.Level, s.How)}
 	}
 	return s
@@ -139,7 +141,7 @@ func compareHosts(here, there place, how string) Separation {
 	if here.host != nil && there.host != nil && here.host.same(*there.host) {
 		return Separation{Level: levelOtherFS, How: "same machine behind the network: " + how}
 	}
-	return Separation{Level: levelOtherHost, How: "other machine: " + how}
+	return Separation{Level: LevelOtherHost, How: "other machine: " + how}
 }
 
 // String shows what was found, for the record kept with each copy.

@@ -104,14 +104,14 @@ func TestLevels(t *testing.T) {
 }
 
 func TestDeclared(t *testing.T) {
-	measured := Separation{Level: levelOtherHost, How: "other machine"}
+	measured := Separation{Level: LevelOtherHost, How: "other machine"}
 	if got := declare(measured, Declared{Site: "Trung tâm dữ liệu"}); got.Level != levelOtherSite || !got.Declared {
 		t.Errorf("another machine at another site: %+v", got)
 	}
 	if got := declare(Separation{Level: levelOtherDisk}, Declared{Site: "Trung tâm dữ liệu", System: "NAS"}); got.Level != levelOtherDisk || got.Declared {
 		t.Errorf("a disk of this machine was declared away: %+v", got)
 	}
-	if got := declare(Separation{Unknown: true}, Declared{System: "NAS"}); got.Unknown || !got.Declared || got.Level != levelOtherHost {
+	if got := declare(Separation{Unknown: true}, Declared{System: "NAS"}); got.Unknown || !got.Declared || got.Level != LevelOtherHost {
 		t.Errorf("a declared system where nothing can be seen: %+v", got)
 	}
 	if got := declare(Separation{Unknown: true}, Declared{Site: "elsewhere"}); !got.Unknown {
@@ -157,7 +157,7 @@ func TestLookHost(t *testing.T) {
 		t.Errorf("an address that is not ours: %+v, %v", h, err)
 	}
 	got, err := separation(t.Context(), machine(), HostLocation("192.0.2.1"), Declared{}, []string{"/"})
-	if err != nil || got.Unknown || got.Level != levelOtherHost || got.Domain != "host 192.0.2.1" {
+	if err != nil || got.Unknown || got.Level != LevelOtherHost || got.Domain != "host 192.0.2.1" {
 		t.Errorf("this machine's root to another machine: %+v, %v", got, err)
 	}
 	got, err = separation(t.Context(), machine(), HostLocation("127.0.0.1"), Declared{}, []string{"/"})

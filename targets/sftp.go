@@ -139,6 +139,11 @@ func (s *SFTP) Separation(ctx context.Context, locations []string) (Separation, 
 	return separation(ctx, machine(), HostLocation(s.Host), s.Declared, locations)
 }
 
+// RemoveAll removes the folder on the server.
+func (s *SFTP) RemoveAll(ctx context.Context) error {
+	return s.connected(ctx, func(d *distant) error { return d.classed(d.client.RemoveAll(s.Path)) })
+}
+
 // connected runs do over a connection of its own.
 func (s *SFTP) connected(ctx context.Context, do func(*distant) error) error {
 	if err := ctx.Err(); err != nil {

@@ -69,9 +69,21 @@ type Locker interface {
 	// when nothing is due yet. A renewal that did not reach every object is an
 	// error, and the whole of it is due again.
 	Renew(ctx context.Context, last Renewal) (renewed *Renewal, err error)
-	// Recover brings back what the place held at an instant, from the versions that
-	// the locks kept. What is there unchanged is left alone.
-	Recover(ctx context.Context, at time.Time) (Recovered, error)
+	// Recover brings back what the place held at any instant between two, from the
+	// versions that the locks kept. What is there unchanged is left alone.
+	Recover(ctx context.Context, from, to time.Time) (Recovered, error)
+}
+
+// An Adviser is a Target that can say what of its storage's rules does not fit.
+type Adviser interface {
+	// Advice returns one sentence for each rule to be changed.
+	Advice(ctx context.Context) ([]string, error)
+}
+
+// A Cleaner is a Target whose place can be taken away with all that is in it. It
+// is meant for places made to try something out.
+type Cleaner interface {
+	RemoveAll(ctx context.Context) error
 }
 
 // A Renewal says until when objects are locked: those written up to Through until

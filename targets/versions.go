@@ -160,7 +160,7 @@ func (s *S3) passing(key string) bool { return strings.HasPrefix(key, s.below()+
 // Recover goes through all versions. A delete marker on top is taken away; a
 // version written over the wanted one is covered by a copy of it, because it may
 // be locked itself.
-func (s *S3) Recover(ctx context.Context, at time.Time) (Recovered, error) {
+func (s *S3) Recover(ctx context.Context, from, to time.Time) (Recovered, error) {
 	var all Recovered
 	client, err := s.open()
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *S3) Recover(ctx context.Context, at time.Time) (Recovered, error) {
 	}
 	var versions []minio.ObjectInfo // of one key, newest first
 	flush := func() error {
-		did, err := s.recoverOne(ctx, versions, at)
+		did, err := s.recoverOne(ctx, versions, wanted(versions, from, to))
 		all.Kept, all.Undeleted, all.Restored = all.Kept+did.Kept, all.Undeleted+did.Undeleted, all.Restored+did.Restored
 		versions = versions[:0]
 		return err
@@ -190,17 +190,24 @@ func (s *S3) Recover(ctx context.Context, at time.Time) (Recovered, error) {
 	return all, ctx.Err()
 }
 
-// recoverOne brings back one object.
-func (s *S3) recoverOne(ctx context.Context, versions []minio.ObjectInfo, at time.Time) (did Recovered, err error) {
-	wanted := -1
-	for i, v := range versions {
-		if !v.LastModified.After(at) {
-			wanted = i
-			break
+// wanted returns the place of the version that was present at some instant between
+// two: the oldest one, because restic never writes over an object. It is -1 when
+// there was none. Versions are of one key, newest first.
+func wanted(versions []minio.ObjectInfo, from, to time.Time) int {
+	for i := len(versions) - 1; i >= 0; i-- {
+		v := versions[i]
+		replaced := i > 0 && versions[i-1].LastModified.Before(from)
+		if !v.IsDeleteMarker && !v.LastModified.After(to) && !replaced {
+			return i
 		}
 	}
-	if wanted < 0 || versions[wanted].IsDeleteMarker || s.passing(versions[wanted].Key) {
-		return did, nil // not there at that instant
+	return -1
+}
+
+// recoverOne brings back one object.
+func (s *S3) recoverOne(ctx context.Context, versions []minio.ObjectInfo, wanted int) (did Recovered, err error) {
+	if wanted < 0 || s.passing(versions[wanted].Key) {
+		return did, nil // not there then
 	}
 	if wanted == 0 {
 		did.Kept = 1
@@ -226,6 +233,34 @@ func (s *S3) recoverOne(ctx context.Context, versions []minio.ObjectInfo, at tim
 	}
 	did.Undeleted = 1
 	return did, nil
+}
+
+// RemoveAll deletes every version of every object. Locked ones stay, and the error
+// says how many.
+func (s *S3) RemoveAll(ctx context.Context) error {
+	client, err := s.open()
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for o := range client.ListObjectsIter(ctx, s.Bucket, minio.ListObjectsOptions{Prefix: s.below(), Recursive: true, WithVersions: true}) {
+		if o.Err != nil {
+			return s.classed(o.Err)
+		}
+		if client.RemoveObject(ctx, s.Bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID}) == nil {
+			continue
+		}
+		kept++
+		if o.IsLatest && !o.IsDeleteMarker { // gone from sight, so that its lock is not renewed
+			if err := client.RemoveObject(ctx, s.Bucket, o.Key, minio.RemoveObjectOptions{}); err != nil {
+				return s.classed(err)
+			}
+		}
+	}
+	if kept > 0 {
+		return fault.New(fault.Refused, fmt.Sprintf("target %q", s.Name), fmt.Errorf("%d objects are locked until their time is over", kept), "")
+	}
+	return ctx.Err()
 }
 
 // expireOld lets a bucket of our own forget versions that are neither present nor

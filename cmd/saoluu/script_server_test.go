@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"saoluu/targets/targettest"
@@ -72,6 +78,38 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("unknown server %q", kind)
 	}
 	replace(ts, strings.NewReplacer(fill...))
+}
+
+// bucketCommand does to a bucket of the script's MinIO what whoever has its keys
+// can do: "bucket empty NAME" tries to delete every version, then deletes every
+// object; "bucket unlock NAME" takes the default retention away.
+func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bucket empty|unlock NAME")
+	}
+	client, err := minio.New(strings.TrimPrefix(ts.Getenv("S3"), "https://"), &minio.Options{
+		Creds:  credentials.NewStaticV4(ts.ReadFile("far/access"), ts.ReadFile("far/secret"), ""),
+		Secure: true, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ts)}},
+	})
+	ts.Check(err)
+	ctx := context.Background()
+	if args[0] == "unlock" {
+		ts.Check(client.SetObjectLockConfig(ctx, args[1], nil, nil, nil))
+		return
+	}
+	for o := range client.ListObjectsIter(ctx, args[1], minio.ListObjectsOptions{Recursive: true, WithVersions: true}) {
+		ts.Check(o.Err)
+		_ = client.RemoveObject(ctx, args[1], o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID, GovernanceBypass: true})
+		ts.Check(client.RemoveObject(ctx, args[1], o.Key, minio.RemoveObjectOptions{}))
+	}
+}
+
+func pool(ts *testscript.TestScript) *x509.CertPool {
+	text, err := os.ReadFile(ts.Getenv("S3CA"))
+	ts.Check(err)
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(text)
+	return p
 }
 
 // replace fills in the script's TOML files.

@@ -90,3 +90,27 @@ func TestHoldOf(t *testing.T) {
 		t.Errorf("hold %+v, %v", hold, err)
 	}
 }
+
+// A copy that lost one of its parts is no whole copy any more, whatever the run's
+// own event says: nobody may restore from it.
+func TestPartlyDeleted(t *testing.T) {
+	f := newCatalog(t)
+	r := good("r1", day, "nas", "usb")
+	for i := range r.Copies {
+		r.Copies[i].Snapshots["roles"] = "roles@" + r.Copies[i].Target
+	}
+	f.add(r)
+	f.add(catalog.RetentionApplied{Target: "nas", State: catalog.RunFailed, Removed: []catalog.RemovedRow{{Run: "r1", Job: "a", Snapshots: []string{"roles@nas"}}}})
+	run, err := f.Run(f.ctx, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run.Copies[0].State != catalog.RunIncomplete || run.Copies[1].State != catalog.RunComplete || len(run.Gone) != 0 || !run.Pruned.IsZero() {
+		t.Errorf("run %+v", run)
+	}
+	f.add(catalog.RetentionApplied{Target: "nas", State: catalog.RunComplete, Removed: []catalog.RemovedRow{{Run: "r1", Job: "a", Snapshots: []string{"r1@nas"}}}})
+	if run, err = f.Run(f.ctx, "r1"); err != nil || run.Gone["nas"].IsZero() || !run.Pruned.IsZero() {
+		t.Errorf("run %+v, %v", run, err)
+	}
+	f.verified()
+}

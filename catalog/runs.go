@@ -155,8 +155,12 @@ func (c *Catalog) amend(ctx context.Context, r *Run, text string, asOf int64) er
 	if err != nil {
 		return err
 	}
+	var partial []string // a part of them has been deleted, whatever their own events say
 	for _, target := range sortedKeys(copies) {
 		state := copies[target]
+		if asOf == forever && state.State == stateIncomplete && state.Gone == 0 {
+			partial = append(partial, target)
+		}
 		if state.Gone != 0 && state.Gone <= asOf {
 			if r.Gone == nil {
 				r.Gone = map[string]time.Time{}
@@ -178,7 +182,19 @@ func (c *Catalog) amend(ctx context.Context, r *Run, text string, asOf int64) er
 			r.replaceCopy(late.Copy)
 		}
 	}
+	for _, target := range partial {
+		r.spoilCopy(target)
+	}
 	return nil
+}
+
+// spoilCopy marks a copy that lacks a part.
+func (r *Run) spoilCopy(target string) {
+	for i := range r.Copies {
+		if r.Copies[i].Target == target && r.Copies[i].State == RunComplete {
+			r.Copies[i].State = RunIncomplete
+		}
+	}
 }
 
 func (r *Run) replaceCopy(late Copy) {

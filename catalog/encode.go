@@ -81,6 +81,20 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[LocksRenewed](body)
 	case "target-recovered":
 		return decodeAs[TargetRecovered](body)
+	case "key-sealed":
+		return decodeAs[KeySealed](body)
+	case "escrow-drilled":
+		return decodeAs[EscrowDrilled](body)
+	case "key-rotated":
+		return decodeAs[KeyRotated](body)
+	case "key-shredded":
+		return decodeAs[KeyShredded](body)
+	case "self-saved":
+		return decodeAs[SelfSaved](body)
+	case "self-tested":
+		return decodeAs[SelfTested](body)
+	case "site-recovered":
+		return decodeAs[SiteRecovered](body)
 	case "catalog-compared":
 		return decodeAs[CatalogCompared](body)
 	}
@@ -139,6 +153,12 @@ func whole(e Event) Event {
 	case CheckFinished:
 		e.Due = secondOf(e.Due)
 		e.StartedAt, e.FinishedAt = second(e.StartedAt), second(e.FinishedAt)
+		return e
+	case KeySealed:
+		e.Recipients = full(e.Recipients)
+		return e
+	case KeyRotated:
+		e.Removed = full(e.Removed)
 		return e
 	case RetentionPlanned:
 		e.Removed = wholeRemoved(e.Removed)
@@ -250,6 +270,20 @@ func check(e Event) error {
 	case TargetRecovered:
 		return checkNames(e.Kind(), e.Target)
 	case CheckpointAnchored:
+		return checkNames(e.Kind(), e.Target)
+	case KeySealed:
+		return checkNames(e.Kind(), e.Target)
+	case EscrowDrilled:
+		return checkNames(e.Kind(), e.Target)
+	case KeyRotated:
+		return checkNames(e.Kind(), e.Target)
+	case KeyShredded:
+		return checkNames(e.Kind(), e.Target)
+	case SelfSaved:
+		return checkNames(e.Kind(), e.Target)
+	case SelfTested:
+		return checkNames(e.Kind(), e.Target)
+	case SiteRecovered:
 		return checkNames(e.Kind(), e.Target)
 	case HoldSet:
 		return checkNames(e.Kind(), e.Run)

@@ -83,6 +83,20 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindChallenge, e.Target, seq, at)
 	case LocksRenewed:
 		return p.mark(ctx, kindRenewal, e.Target, seq, at)
+	case KeySealed:
+		return p.mark(ctx, kindSealed, e.Target, seq, at)
+	case EscrowDrilled:
+		return p.mark(ctx, kindDrilled, e.Target, seq, at)
+	case KeyRotated:
+		return p.mark(ctx, kindRotated, e.Target, seq, at)
+	case KeyShredded:
+		return p.mark(ctx, kindShredded, e.Target, seq, at)
+	case SelfSaved:
+		return p.mark(ctx, kindSaved, e.Target, seq, at)
+	case SelfTested:
+		return p.mark(ctx, kindSelfTested, e.Target, seq, at)
+	case SiteRecovered:
+		return p.mark(ctx, kindRecovered, e.Target, seq, at)
 	case CheckFinished:
 		return p.finishCheck(ctx, seq, at, e)
 	case RetentionApplied:

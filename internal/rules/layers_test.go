@@ -14,9 +14,10 @@ const anything = "*"
 // new one is placed on purpose.
 var layers = map[string][]string{
 	"cmd":        {anything},
-	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention"},
+	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention", "escrow"},
 	"retention":  {}, // pure: what is known goes in, a plan comes out
 	"config":     {},
+	"escrow":     {},
 	"sources":    {},
 	"targets":    {"restic"},
 	"restic":     {},

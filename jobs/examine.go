@@ -42,6 +42,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 			}
 		}
 		all = append(all, Examined{fmt.Sprintf("job %q: source", name), err})
+		if err := r.examineRetention(job); err != nil {
+			all = append(all, Examined{fmt.Sprintf("job %q: retention", name), err})
+		}
 		if job.Source.Type == "postgres" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})
 		}

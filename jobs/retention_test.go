@@ -77,3 +77,37 @@ func TestApplied(t *testing.T) {
 		t.Errorf("the plan was changed: %v", plan.Removed)
 	}
 }
+
+// Doctor tells before the first night when a class would ask for approval every
+// night.
+func TestExamineRetention(t *testing.T) {
+	loc, err := calendar.Zone("Asia/Ho_Chi_Minh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		schedule string
+		class    config.Class
+		bad      bool
+	}{
+		{"daily at 01:00", config.Class{}, false},
+		{"daily at 01:00", config.Class{Keep: config.Keep{Daily: 14, Weekly: 8, Monthly: 13, Yearly: 5}, ApproveOver: 30}, false},
+		{"daily at 01:00", config.Class{Keep: config.Keep{Last: 2}, ApproveOver: 30}, true},
+		{"daily at 01:00", config.Class{Keep: config.Keep{Last: 2}, ApproveOver: 50}, false},
+		{"hourly", config.Class{Keep: config.Keep{Daily: 7}, ApproveOver: 30}, true},
+		{"hourly", config.Class{Keep: config.Keep{Daily: 7}, ApproveOver: 90}, false},
+		{"monthly on 31 at 02:00", config.Class{Keep: config.Keep{Monthly: 2}, ApproveOver: 30}, false},
+	} {
+		schedule, err := calendar.ParseSchedule(tt.schedule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &Runner{
+			Config: &config.Config{Site: config.Site{Location: loc}, Classes: map[string]config.Class{"c": tt.class}},
+			Now:    func() time.Time { return time.Date(2026, 1, 1, 9, 0, 0, 0, loc) },
+		}
+		if err := r.examineRetention(config.Job{Name: "a", Class: "c", Schedule: schedule}); (err != nil) != tt.bad {
+			t.Errorf("%s with %+v: %v, want an error: %v", tt.schedule, tt.class.Keep, err, tt.bad)
+		}
+	}
+}

@@ -2,11 +2,20 @@ package jobs
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"saoluu/config"
 	"saoluu/internal/calendar"
+	"saoluu/internal/fault"
 	"saoluu/retention"
+)
+
+// What is looked at to say whether a class and a schedule go together: so many
+// days, and more approvals in a month than that are daily work.
+const (
+	foreseenDays      = 120
+	foreseenApprovals = 3
 )
 
 // Simulation is a job of a class whose every backup and restore test succeeds,
@@ -25,4 +34,20 @@ func (r *Runner) Stored(ctx context.Context, job, target string) ([]retention.Ba
 		return nil, err
 	}
 	return s.backups(target, job), nil
+}
+
+// examineRetention says whether a job would ask a second person in daily work: then
+// nothing of it would be deleted, night after night.
+func (r *Runner) examineRetention(job config.Job) error {
+	s := Simulation(r.Config, job.Class, job.Schedule, job.Test.Schedule, r.Now(), foreseenDays)
+	months := retention.Simulate(s)
+	if len(months) < 3 {
+		return nil
+	}
+	if n := months[len(months)-2].Approvals; n > foreseenApprovals {
+		return fault.New(fault.Failed, "delete old backups",
+			fmt.Errorf("a second person would have to approve it %d times a month: more than %d %% of its backups would go at once", n, r.Config.Classes[job.Class].ApproveOver),
+			fmt.Sprintf("see \"saoluu retention simulate %s --fresh\", then let class %q keep more, or raise its approve_over", job.Name, job.Class))
+	}
+	return nil
 }

@@ -186,12 +186,28 @@ func decrypt(op, path, identityFile string) ([]byte, error) {
 	return readUpTo(op, plain)
 }
 
+// Identity reads the private key file of a person, age or SSH. It is not a part
+// of the configuration; the rules for it are the same. It returns the content too.
+func Identity(path string) ([]age.Identity, []byte, error) {
+	op := fmt.Sprintf("identity %q", path)
+	content, err := readPrivate(op, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	identities, err := parseIdentities(op, path, content)
+	return identities, content, err
+}
+
 // readIdentities reads age private keys or one SSH private key.
 func readIdentities(op, path string) ([]age.Identity, error) {
 	content, err := readPrivate(op, path)
 	if err != nil {
 		return nil, err
 	}
+	return parseIdentities(op, path, content)
+}
+
+func parseIdentities(op, path string, content []byte) ([]age.Identity, error) {
 	hint := "put an age private key or an SSH private key without a passphrase into " + path
 	if bytes.HasPrefix(content, []byte("-----BEGIN")) {
 		identity, err := agessh.ParseIdentity(content)

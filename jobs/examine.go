@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -78,4 +79,26 @@ func throwawayServer(bin string) error {
 		return fault.New(fault.Unknown, "restore tests", err, "install the package postgresql")
 	}
 	return nil
+}
+
+// ExamineKeys says for every enrolled target whether its key would outlive this
+// machine.
+func (r *Runner) ExamineKeys(ctx context.Context) []Examined {
+	troubles, err := KeyTroubles(ctx, r.Config, r.Catalog, r.Now())
+	if err != nil {
+		return []Examined{{"keys", err}}
+	}
+	var all []Examined
+	for _, name := range slices.Sorted(maps.Keys(troubles)) {
+		var problems []error
+		for _, t := range troubles[name] {
+			problems = append(problems, errors.New(t.Why))
+		}
+		var err error
+		if len(problems) > 0 {
+			err = fault.New(fault.Failed, "", errors.Join(problems...), "")
+		}
+		all = append(all, Examined{fmt.Sprintf("target %q: its key", name), err})
+	}
+	return all
 }

@@ -94,6 +94,9 @@ func (a *app) examineSite(ctx context.Context, c *config.Config, e *examination)
 	for _, r := range s.Examine(ctx) {
 		e.say(r.What, r.Err)
 	}
+	for _, r := range s.ExamineKeys(ctx) {
+		e.say(r.What, r.Err)
+	}
 	return nil
 }
 

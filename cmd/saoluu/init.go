@@ -8,13 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"saoluu/internal/fault"
 	"saoluu/jobs"
 )
 
 const initHelp = `init makes what the other commands need: the state folder with the catalog and
 the ledger's key, and a repository with a random key on every target. Targets
 added to the configuration later are prepared by running it again. It never
-overwrites: state, keys and repositories that are there stay as they are.`
+overwrites: state, keys and repositories that are there stay as they are.
+
+A key that only this machine has is lost with it. init seals every key to the
+custodians of the configuration; without any it writes a recovery sheet that shows
+the key, to be printed and locked away. It has not succeeded before that is done.`
 
 func initCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "init", Short: "make state, keys and repositories", Long: initHelp, Args: cobra.NoArgs,
@@ -53,14 +58,27 @@ func (a *app) init(ctx context.Context) (err error) {
 	for _, e := range made {
 		printEnrolled(e)
 	}
-	if err != nil {
+	secured, unsecured := s.SecureKeys(ctx)
+	for _, e := range secured {
+		printSecured(e)
+	}
+	if len(secured) > 0 && fault.KindOf(err) == fault.Refused {
+		err = nil // what an earlier call left undone is done now
+	}
+	if err := errors.Join(err, unsecured); err != nil {
 		return err
 	}
 	if err := printKey(c); err != nil {
 		return err
 	}
 	fmt.Println("write the fingerprint down outside this machine: inspectors compare it")
-	fmt.Println("keep copies of the key files away from the data they open: without them nothing can be restored")
+	switch len(c.Custodians) {
+	case 0:
+		fmt.Println("print the recovery sheets, lock them away from this machine, and delete the files: they show the keys")
+		fmt.Println("better: name two custodians in the configuration and run \"saoluu key seal\"")
+	case 1:
+		fmt.Fprintln(os.Stderr, "saoluu: warning: one custodian only: when that key is lost, so are the backups; name a second one and run \"saoluu key seal\"")
+	}
 	fmt.Println(`next: "saoluu backup --all", then "saoluu test --all"`)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func statusCommand(a *app) *cobra.Command {
 		defer func() { err = errors.Join(err, cat.Close()) }()
 		s, err := compliance.Posture(cmd.Context(), living{cat, c}, clockNow()())
 		if err != nil {
+			return &exitError{code: statusUnknown, err: err}
+		}
+		if err := escrowed(cmd.Context(), c, cat, &s); err != nil {
 			return &exitError{code: statusUnknown, err: err}
 		}
 		if err := watched(c, &s); err != nil {
@@ -72,6 +76,37 @@ func watched(c *config.Config, s *compliance.Status) error {
 	}
 	s.Why = strings.TrimPrefix(s.Why+"; no daemon is running: start it", "; ")
 	return nil
+}
+
+// escrowed adds what somebody has to do about keys and the copies of the state,
+// which only the configuration can tell: who the custodians are now.
+func escrowed(ctx context.Context, c *config.Config, cat *catalog.Catalog, s *compliance.Status) error {
+	troubles, err := jobs.KeyTroubles(ctx, c, cat, clockNow()())
+	if err != nil {
+		return err
+	}
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		for _, trouble := range troubles[t.Target] {
+			state := compliance.Warning
+			if trouble.Failing {
+				state = compliance.Failing
+			}
+			t.Why = strings.TrimPrefix(t.Why+"; "+trouble.Why, "; ")
+			t.State = graver(t.State, state)
+			s.Overall = graver(s.Overall, state)
+		}
+	}
+	return nil
+}
+
+// graver returns the worse of two states; unknown is worse than a warning.
+func graver(a, b compliance.State) compliance.State {
+	order := []compliance.State{compliance.Good, compliance.Warning, compliance.NoIdea, compliance.Failing}
+	if slices.Index(order, b) > slices.Index(order, a) {
+		return b
+	}
+	return a
 }
 
 // living is a catalog in which a run whose process is gone is not under way: it

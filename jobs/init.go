@@ -160,6 +160,9 @@ func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (En
 			return result, err
 		}
 	}
+	if err := r.quicken(ctx, p); err != nil {
+		r.Log.Warn().Err(err).Str("target", name).Msg("no fast key: runs take longer")
+	}
 	result.Repository = id
 	_, err = r.Catalog.Append(ctx, catalog.TargetEnrolled{Target: name, Type: r.Config.Targets[name].Type, ID: identity, Repository: id})
 	return result, err

@@ -96,7 +96,7 @@ func (r *Runner) s3(name string, t config.Target, id string, said targets.Declar
 // of each other's way. Kinds that are not a local path change the address.
 func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
 	repo := restic.Repo{
-		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
+		Name: name, URL: t.Path, PasswordFile: r.keyPath(name), Fast: r.shortcut(name),
 		Gate: r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
 	}
 	if t.Password == "" {

@@ -152,6 +152,9 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	if err := r.sameRepository(ctx, to); err != nil {
 		return err
 	}
+	if err := r.quicken(ctx, to); err != nil {
+		r.Log.Warn().Err(err).Str("target", to.name).Msg("no fast key: runs take longer")
+	}
 	paid := r.payDebts(ctx, to, done)
 	older, err := r.compare(ctx, to, done)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"saoluu/internal/command"
@@ -103,7 +104,7 @@ func destination(list []Snapshot, id, short string) string {
 // environment and one set of options for both, so two that need different values
 // of one cannot meet in one run; authorities it takes from several files.
 func (c *call) reads(from, to Repo) error {
-	c.env = []string{"RESTIC_FROM_REPOSITORY=" + from.URL, "RESTIC_FROM_PASSWORD_FILE=" + from.PasswordFile}
+	c.env = []string{"RESTIC_FROM_REPOSITORY=" + from.URL}
 	c.secrets = append(c.secrets, from.secrets()...)
 	for _, kv := range from.Env {
 		key, value, _ := strings.Cut(kv, "=")
@@ -117,6 +118,11 @@ func (c *call) reads(from, to Repo) error {
 			c.env = append(c.env, kv)
 		}
 	}
+	if slow := from; from.Fast != nil {
+		slow.Fast = nil
+		c.slower = append(slices.Clone(c.env), slow.opener("RESTIC_FROM_")...)
+	}
+	c.env = append(c.env, from.opener("RESTIC_FROM_")...)
 	for _, kv := range from.Options {
 		key, value, _ := strings.Cut(kv, "=")
 		have, known := lookup(to.Options, key)

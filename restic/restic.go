@@ -57,6 +57,9 @@ type Repo struct {
 	URL string
 	// PasswordFile is a file with the repository password.
 	PasswordFile string
+	// Fast opens the repository at next to no cost, when it has such a key. One that
+	// does not open it any more is passed over: PasswordFile always counts.
+	Fast *Shortcut
 	// Env is added to restic's environment, such as AWS_ACCESS_KEY_ID=….
 	Env []string
 	// Options are restic's extended options, such as "sftp.args=…". They are
@@ -67,6 +70,12 @@ type Repo struct {
 	// NoLock reads without writing a lock into the repository: for a read-only
 	// medium. Verbs that write do not heed it.
 	NoLock bool
+}
+
+// A Shortcut is a FastKey kept in a file.
+type Shortcut struct {
+	ID           string // of the key
+	PasswordFile string
 }
 
 // String returns the name: a Repo printed by accident shows no secret.

@@ -26,6 +26,7 @@ type call struct {
 	tail    []string // arguments after "--"
 	env     []string // besides the repository's
 	options []string // besides the repository's
+	slower  []string // env without a fast key in it; nil when there is none
 	writes  bool     // the verb cannot do without a lock
 	files   held     // locks to hand down
 	secrets []string // besides the repository's
@@ -40,8 +41,9 @@ func (e *Engine) environment(r Repo, more []string) []string {
 	env := []string{
 		minimalPath, "HOME=" + tmp, "TMPDIR=" + tmp, "TZ=UTC", "LC_ALL=C.UTF-8",
 		"RESTIC_PROGRESS_FPS=1", // without it restic prints 60 status lines a second
-		"RESTIC_REPOSITORY=" + r.URL, "RESTIC_PASSWORD_FILE=" + r.PasswordFile,
+		"RESTIC_REPOSITORY=" + r.URL,
 	}
+	env = append(env, r.opener("RESTIC_")...)
 	if e.CacheDir != "" {
 		env = append(env, "RESTIC_CACHE_DIR="+e.CacheDir)
 	}
@@ -81,6 +83,28 @@ func field(option string) string {
 	return `"` + strings.ReplaceAll(option, `"`, `""`) + `"`
 }
 
+// opener are the variables that say how the repository is opened.
+func (r Repo) opener(prefix string) []string {
+	if r.Fast != nil {
+		return []string{prefix + "PASSWORD_FILE=" + r.Fast.PasswordFile, prefix + "KEY_HINT=" + r.Fast.ID}
+	}
+	return []string{prefix + "PASSWORD_FILE=" + r.PasswordFile}
+}
+
+// opening runs c with the repository's fast key, and once more without it when
+// that does not open the repository: restic has not begun anything then.
+func opening(r Repo, c call, run func(Repo, call) (*transcript, error)) (*transcript, error) {
+	t, err := run(r, c)
+	if fault.KindOf(err) != fault.WrongKey || r.Fast == nil && c.slower == nil {
+		return t, err
+	}
+	r.Fast = nil
+	if c.slower != nil {
+		c.env = c.slower
+	}
+	return run(r, c)
+}
+
 // retryLock is how long to wait for a lock. Restic waits in silence, so it must
 // give up, and say why, before the silence is taken for a stall.
 func (e *Engine) retryLock() time.Duration {
@@ -96,35 +120,45 @@ func (e *Engine) retryLock() time.Duration {
 
 // lines runs c and hands each JSON message on stdout that is no error to fn.
 func (e *Engine) lines(ctx context.Context, r Repo, c call, fn func(message) error) (*transcript, error) {
-	t := &transcript{}
-	cmd := e.command(r, c, t)
-	_, err := command.Lines(ctx, cmd, func(line []byte) error { return t.stdoutLine(line, fn) })
-	return t, verdict(c.op, err, t, blanker(cmd))
+	return opening(r, c, func(r Repo, c call) (*transcript, error) {
+		t := &transcript{}
+		cmd := e.command(r, c, t)
+		_, err := command.Lines(ctx, cmd, func(line []byte) error { return t.stdoutLine(line, fn) })
+		return t, verdict(c.op, err, t, blanker(cmd))
+	})
 }
 
 // text runs c and hands each line of its stdout to fn.
 func (e *Engine) text(ctx context.Context, r Repo, c call, fn func(line string)) (*transcript, error) {
-	t := &transcript{}
-	cmd := e.command(r, c, t)
-	_, err := command.Lines(ctx, cmd, func(line []byte) error { fn(string(line)); return nil })
-	return t, verdict(c.op, err, t, blanker(cmd))
+	return opening(r, c, func(r Repo, c call) (*transcript, error) {
+		t := &transcript{}
+		cmd := e.command(r, c, t)
+		_, err := command.Lines(ctx, cmd, func(line []byte) error { fn(string(line)); return nil })
+		return t, verdict(c.op, err, t, blanker(cmd))
+	})
 }
 
 // output runs c and returns its stdout whole.
-func (e *Engine) output(ctx context.Context, r Repo, c call) ([]byte, error) {
-	t := &transcript{}
-	cmd := e.command(r, c, t)
-	out, err := command.Output(ctx, cmd, maxList)
-	return out, verdict(c.op, err, t, blanker(cmd))
+func (e *Engine) output(ctx context.Context, r Repo, c call) (out []byte, err error) {
+	_, err = opening(r, c, func(r Repo, c call) (t *transcript, err error) {
+		t = &transcript{}
+		cmd := e.command(r, c, t)
+		out, err = command.Output(ctx, cmd, maxList)
+		return t, verdict(c.op, err, t, blanker(cmd))
+	})
+	return out, err
 }
 
 // stream runs c with its stdout going to w.
 func (e *Engine) stream(ctx context.Context, r Repo, c call, w io.Writer) error {
-	t := &transcript{}
-	cmd := e.command(r, c, t)
-	cmd.Stdout, cmd.Stall = w, e.Stall
-	_, err := command.Run(ctx, cmd)
-	return verdict(c.op, err, t, blanker(cmd))
+	_, err := opening(r, c, func(r Repo, c call) (*transcript, error) {
+		t := &transcript{}
+		cmd := e.command(r, c, t)
+		cmd.Stdout, cmd.Stall = w, e.Stall
+		_, err := command.Run(ctx, cmd)
+		return t, verdict(c.op, err, t, blanker(cmd))
+	})
+	return err
 }
 
 func blanker(c command.Cmd) func(string) string {

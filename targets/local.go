@@ -28,10 +28,11 @@ type Local struct {
 }
 
 var (
-	_ Target   = (*Local)(nil)
-	_ Enroller = (*Local)(nil)
-	_ Measurer = (*Local)(nil)
-	_ Finder   = (*Local)(nil)
+	_ Target    = (*Local)(nil)
+	_ Enroller  = (*Local)(nil)
+	_ Measurer  = (*Local)(nil)
+	_ Finder    = (*Local)(nil)
+	_ KeyKeeper = (*Local)(nil)
 )
 
 // Repo returns the repository at Path.
@@ -98,6 +99,11 @@ func (l *Local) HasSnapshot(ctx context.Context, id string) (bool, error) {
 // Separation compares the folder with the places a source's data lie in.
 func (l *Local) Separation(ctx context.Context, locations []string) (Separation, error) {
 	return separation(ctx, machine(), l.Path, l.Declared, locations)
+}
+
+// PutKey writes a key file into the repository.
+func (l *Local) PutKey(ctx context.Context, id string, content []byte) error {
+	return folder{l.Name, l.Path}.create(ctx, "keys/"+id, content)
 }
 
 // RemoveAll removes the folder.

@@ -1,6 +1,7 @@
 package targets
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,11 +37,12 @@ type REST struct {
 }
 
 var (
-	_ Target   = (*REST)(nil)
-	_ Enroller = (*REST)(nil)
-	_ Measurer = (*REST)(nil)
-	_ Finder   = (*REST)(nil)
-	_ Guarded  = (*REST)(nil)
+	_ Target    = (*REST)(nil)
+	_ Enroller  = (*REST)(nil)
+	_ Measurer  = (*REST)(nil)
+	_ Finder    = (*REST)(nil)
+	_ Guarded   = (*REST)(nil)
+	_ KeyKeeper = (*REST)(nil)
 )
 
 // RESTRepo returns the address and environment by which restic reaches the target
@@ -126,6 +128,19 @@ func (r *REST) HasSnapshot(ctx context.Context, id string) (bool, error) {
 	return err == nil && hex.EncodeToString(sum[:]) == id, err
 }
 
+// PutKey writes a key file into the repository.
+func (r *REST) PutKey(ctx context.Context, id string, content []byte) error {
+	answer, err := r.ask(ctx, http.MethodPost, "keys/"+id, content)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fault.New(fault.Denied, fmt.Sprintf("target %q", r.Name), fmt.Errorf("the server answers %s to a new key", answer.Status), "")
+	}
+	return nil
+}
+
 // Separation compares the server with the machines and disks the data lie on.
 func (r *REST) Separation(ctx context.Context, locations []string) (Separation, error) {
 	return separation(ctx, machine(), HostLocation(r.URL.Hostname()), r.Declared, locations)
@@ -134,7 +149,7 @@ func (r *REST) Separation(ctx context.Context, locations []string) (Separation, 
 // Challenge asks the server to delete a pack that does not exist. A server that
 // only appends refuses before it looks; another one says that it is not there.
 func (r *REST) Challenge(ctx context.Context) (Challenge, error) {
-	answer, err := r.ask(ctx, http.MethodDelete, "data/"+strings.Repeat("0", 2*sha256.Size))
+	answer, err := r.ask(ctx, http.MethodDelete, "data/"+strings.Repeat("0", 2*sha256.Size), nil)
 	if err != nil {
 		return Challenge{}, err
 	}
@@ -150,7 +165,7 @@ func (r *REST) Challenge(ctx context.Context) (Challenge, error) {
 }
 
 // ask sends one request about a file of the repository.
-func (r *REST) ask(ctx context.Context, method, name string) (*http.Response, error) {
+func (r *REST) ask(ctx context.Context, method, name string, body []byte) (*http.Response, error) {
 	r.once.Do(func() {
 		t, err := transport(r.Name, r.CA)
 		r.client, r.broken = &http.Client{Transport: t, Timeout: 3 * dialTimeout}, err
@@ -158,7 +173,7 @@ func (r *REST) ask(ctx context.Context, method, name string) (*http.Response, er
 	if r.broken != nil {
 		return nil, r.broken
 	}
-	request, err := http.NewRequestWithContext(ctx, method, r.URL.JoinPath(name).String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, r.URL.JoinPath(name).String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +186,7 @@ func (r *REST) ask(ctx context.Context, method, name string) (*http.Response, er
 
 // get returns a small file of the repository.
 func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
-	answer, err := r.ask(ctx, http.MethodGet, name)
+	answer, err := r.ask(ctx, http.MethodGet, name, nil)
 	if err != nil {
 		return nil, err
 	}

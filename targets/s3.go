@@ -45,14 +45,15 @@ type S3 struct {
 }
 
 var (
-	_ Target   = (*S3)(nil)
-	_ Enroller = (*S3)(nil)
-	_ Measurer = (*S3)(nil)
-	_ Finder   = (*S3)(nil)
-	_ Guarded  = (*S3)(nil)
-	_ Locker   = (*S3)(nil)
-	_ Adviser  = (*S3)(nil)
-	_ Cleaner  = (*S3)(nil)
+	_ Target    = (*S3)(nil)
+	_ Enroller  = (*S3)(nil)
+	_ Measurer  = (*S3)(nil)
+	_ Finder    = (*S3)(nil)
+	_ Guarded   = (*S3)(nil)
+	_ Locker    = (*S3)(nil)
+	_ Adviser   = (*S3)(nil)
+	_ Cleaner   = (*S3)(nil)
+	_ KeyKeeper = (*S3)(nil)
 )
 
 // S3Repo returns the address and environment by which restic reaches the target
@@ -149,6 +150,11 @@ func (s *S3) HasRepository(ctx context.Context) (bool, error) {
 
 // HasSnapshot looks for the snapshot's object and compares its content with its name.
 func (s *S3) HasSnapshot(ctx context.Context, id string) (bool, error) { return holds(ctx, s, id) }
+
+// PutKey writes a key file into the repository.
+func (s *S3) PutKey(ctx context.Context, id string, content []byte) error {
+	return s.create(ctx, "keys/"+id, content)
+}
 
 // Separation compares the service with the machines and disks the data lie on.
 func (s *S3) Separation(ctx context.Context, locations []string) (Separation, error) {

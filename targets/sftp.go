@@ -39,10 +39,11 @@ type SFTP struct {
 }
 
 var (
-	_ Target   = (*SFTP)(nil)
-	_ Enroller = (*SFTP)(nil)
-	_ Measurer = (*SFTP)(nil)
-	_ Finder   = (*SFTP)(nil)
+	_ Target    = (*SFTP)(nil)
+	_ Enroller  = (*SFTP)(nil)
+	_ Measurer  = (*SFTP)(nil)
+	_ Finder    = (*SFTP)(nil)
+	_ KeyKeeper = (*SFTP)(nil)
 )
 
 // dialTimeout bounds a connection and its handshake.
@@ -137,6 +138,11 @@ func (s *SFTP) HasSnapshot(ctx context.Context, id string) (held bool, err error
 // Separation compares the server with the machines and disks the data lie on.
 func (s *SFTP) Separation(ctx context.Context, locations []string) (Separation, error) {
 	return separation(ctx, machine(), HostLocation(s.Host), s.Declared, locations)
+}
+
+// PutKey writes a key file into the repository.
+func (s *SFTP) PutKey(ctx context.Context, id string, content []byte) error {
+	return s.connected(ctx, func(d *distant) error { return d.create(ctx, "keys/"+id, content) })
 }
 
 // RemoveAll removes the folder on the server.

@@ -74,6 +74,13 @@ type Locker interface {
 	Recover(ctx context.Context, from, to time.Time) (Recovered, error)
 }
 
+// A KeyKeeper is a Target that can take a key file beside those restic wrote.
+type KeyKeeper interface {
+	// PutKey writes the file "keys/ID" of the repository. id is the SHA-256 of
+	// content, as restic names key files.
+	PutKey(ctx context.Context, id string, content []byte) error
+}
+
 // An Adviser is a Target that can say what of its storage's rules does not fit.
 type Adviser interface {
 	// Advice returns one sentence for each rule to be changed.

@@ -102,15 +102,25 @@ func Tool(t T, name string) string {
 	return ""
 }
 
-// FreePort returns a port of the loop-back interface that nobody listens on.
+// FreePort returns a port of the loop-back interface that nobody listens on, below
+// those the kernel gives to outgoing connections: a server that is stopped and
+// started again must find its port free.
 func FreePort(t T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		n, err := rand.Int(rand.Reader, big.NewInt(12000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := 20000 + int(n.Int64())
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // MinIO is an S3 service with object lock, its user and password.

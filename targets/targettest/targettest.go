@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"saoluu/internal/fault"
 	"saoluu/restic"
@@ -50,6 +51,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		wantKind(t, f.Enrolled(identity).Ready(t.Context()), fault.NoRepository)
 	})
 	t.Run("saves and finds", func(t *testing.T) { savesAndFinds(t, newFixture(t)) })
+	t.Run("takes a key", func(t *testing.T) { takesKey(t, newFixture(t)) })
 	t.Run("another identity is refused", func(t *testing.T) {
 		f := newFixture(t)
 		prepared(t, f)
@@ -86,6 +88,31 @@ func savesAndFinds(t *testing.T, f Fixture) {
 		if held, err := finder.HasSnapshot(t.Context(), strings.Repeat("0", 64)); err != nil || held {
 			t.Fatalf("snapshot never made: held %v, %v", held, err)
 		}
+	}
+}
+
+// takesKey puts a second key into the repository and opens it by that alone.
+func takesKey(t *testing.T, f Fixture) {
+	target := f.Enrolled(prepared(t, f))
+	keeper, ok := target.(targets.KeyKeeper)
+	if !ok {
+		t.Skip("this target takes no keys")
+	}
+	key, err := f.Engine.NewFastKey(t.Context(), target.Repo(), "test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keeper.PutKey(t.Context(), key.ID, key.File); err != nil {
+		t.Fatal(err)
+	}
+	repo := target.Repo()
+	repo.PasswordFile = filepath.Join(t.TempDir(), "fast")
+	if err := os.WriteFile(repo.PasswordFile, []byte(key.Password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	repo.Fast = &restic.Shortcut{ID: key.ID, PasswordFile: repo.PasswordFile}
+	if _, err := f.Engine.CatConfig(t.Context(), repo); err != nil {
+		t.Fatal(err)
 	}
 }
 

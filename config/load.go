@@ -42,6 +42,24 @@ func Load(o Options) (*Config, error) {
 	return load(sources, o.Packs)
 }
 
+// Files returns the texts that Load would read, by their paths relative to the
+// folder of the main file.
+func Files(file string) (map[string][]byte, error) {
+	sources, err := readSources(file)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, s := range sources {
+		name, err := filepath.Rel(filepath.Dir(file), s.name)
+		if err != nil {
+			return nil, err
+		}
+		files[name] = s.text
+	}
+	return files, nil
+}
+
 // Parse reads a configuration from one text; name stands for the file in
 // problems.
 func Parse(name string, text []byte) (*Config, error) {

@@ -73,12 +73,21 @@ func (r *Runner) behind(ctx context.Context, to place, listed []restic.Snapshot)
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]bool{}
+	// What is from before the state was brought back is known from here alone.
+	recovered, err := r.Catalog.LastRecovered(ctx)
+	if err != nil {
+		return nil, err
+	}
+	since := opened.At
+	if recovered.At.After(since) {
+		since = recovered.At
+	}
+	seen, lost := map[string]bool{}, map[string]bool{}
 	for _, s := range listed {
 		if s.Tag("site") != r.Config.Site.Code {
 			continue
 		}
-		if ahead(s, size, opened.At) {
+		if ahead(s, size, since) {
 			return tooOld(to.name, fmt.Sprintf("it holds a checkpoint of a ledger with %s entries, and the ledger has %d", s.Tag("size"), size)), nil
 		}
 		run := s.Tag("run")
@@ -87,13 +96,31 @@ func (r *Runner) behind(ctx context.Context, to place, listed []restic.Snapshot)
 		}
 		seen[run] = true
 		switch _, err := r.Catalog.Run(ctx, run); {
+		case errors.Is(err, catalog.ErrMissing) && s.Time.Before(recovered.At):
+			lost[run] = true
 		case errors.Is(err, catalog.ErrMissing):
 			return tooOld(to.name, fmt.Sprintf("it holds run %s, which the ledger does not know", run)), nil
 		case err != nil:
 			return nil, err
 		}
 	}
-	return nil, nil
+	return nil, r.adoptLost(ctx, to.name, listed, lost)
+}
+
+// adoptLost writes down runs that were made after the copy of the state that was
+// brought back.
+func (r *Runner) adoptLost(ctx context.Context, target string, listed []restic.Snapshot, lost map[string]bool) error {
+	var found []catalog.RecoveredSnapshot
+	for _, s := range listed {
+		if lost[s.Tag("run")] {
+			found = append(found, catalog.RecoveredSnapshot{Target: target, ID: s.ID, Time: s.Time, Tags: s.Tags})
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	_, err := r.Catalog.RebuildFromSnapshots(ctx, found)
+	return err
 }
 
 // ahead reports whether a snapshot is a checkpoint of this ledger, made after it

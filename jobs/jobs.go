@@ -27,16 +27,17 @@ import (
 
 // A Runner runs the lines of one site. Its fields are set once, before use.
 type Runner struct {
-	Config  *config.Config
-	Catalog *catalog.Catalog
-	Engine  *restic.Engine
-	Shared  *Shared          // the same for all runners of the process
-	Version string           // of this program
-	Host    string           // name of this machine, for evidence
-	Now     func() time.Time // wall clock
-	Log     zerolog.Logger
-	Show    func(Progress) // told how far a long step is; may be nil; must not block
-	Clock   *Clock         // tells whether the wall clock can be believed
+	Config     *config.Config
+	ConfigFile string // the main file it was read from
+	Catalog    *catalog.Catalog
+	Engine     *restic.Engine
+	Shared     *Shared          // the same for all runners of the process
+	Version    string           // of this program
+	Host       string           // name of this machine, for evidence
+	Now        func() time.Time // wall clock
+	Log        zerolog.Logger
+	Show       func(Progress) // told how far a long step is; may be nil; must not block
+	Clock      *Clock         // tells whether the wall clock can be believed
 }
 
 // Progress says how far one step of a job is.

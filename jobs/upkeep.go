@@ -23,15 +23,17 @@ const rereadOf = 28
 // Upkept says what one upkeep of a target did, for people to read.
 type Upkept struct {
 	catalog.CheckFinished
-	Listed   int                       // snapshots the target holds
-	Paid     int                       // copies that were owed and were made
-	Removed  int                       // old copies deleted
-	Waiting  int                       // old copies that the storage does not let go yet
-	Pruned   *catalog.RepositoryPruned // nil when space was not freed
-	Renewed  int                       // objects whose locks were prolonged
-	Refused  bool                      // the storage refused a deletion, as it should
-	Anchored int64                     // entries of the ledger under the checkpoint put on it; 0 for none
-	Compared *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
+	Listed     int                       // snapshots the target holds
+	Paid       int                       // copies that were owed and were made
+	Removed    int                       // old copies deleted
+	Waiting    int                       // old copies that the storage does not let go yet
+	Pruned     *catalog.RepositoryPruned // nil when space was not freed
+	Renewed    int                       // objects whose locks were prolonged
+	Refused    bool                      // the storage refused a deletion, as it should
+	Anchored   int64                     // entries of the ledger under the checkpoint put on it; 0 for none
+	SelfSaved  bool                      // catalog, configuration and sealed keys were put on it
+	SelfTested bool                      // and brought back from it
+	Compared   *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
 }
 
 // String tells in one line what was done.
@@ -64,6 +66,14 @@ func (u Upkept) String() string {
 		parts = append(parts, fmt.Sprintf("%s of the ledger anchored", count(int(u.Anchored), "entry", "entries")))
 	} else {
 		parts = append(parts, "ledger not anchored")
+	}
+	switch {
+	case u.SelfTested:
+		parts = append(parts, "state saved and brought back")
+	case u.SelfSaved:
+		parts = append(parts, "state saved")
+	default:
+		parts = append(parts, "state not saved")
 	}
 	if u.Compared != nil {
 		parts = append(parts, Compared(*u.Compared))
@@ -104,7 +114,7 @@ func count(n int, one, many string) string {
 // Upkeep looks after one target: it clears stale locks, pays copy debts, compares
 // what the target holds with what the catalog says, re-reads the next group of
 // packs, sees that the storage refuses deletions where it should, deletes what the
-// classes no longer keep, frees space when that is due, and anchors the ledger. Once a night a scheduled one compares the tables
+// classes no longer keep, frees space when that is due, anchors the ledger, and saves the state itself. Once a night a scheduled one compares the tables
 // with the ledger before. Every step is tried; the first error is returned with
 // the others.
 func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, error) {
@@ -169,7 +179,11 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	deleted := errors.Join(r.retain(ctx, to, done, a), r.free(ctx, to, done))
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
-	return errors.Join(paid, missing(check), read, guarded, deleted, anchored)
+	saved := r.saveSelf(ctx, to, done)
+	if saved == nil {
+		saved = r.testSelf(ctx, to, done)
+	}
+	return errors.Join(paid, missing(check), read, guarded, deleted, anchored, saved)
 }
 
 // payDebts makes the copies a target lacks, oldest first.

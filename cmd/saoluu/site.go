@@ -146,7 +146,7 @@ func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	now := clockNow()
 	m := newMeter(os.Stderr, now)
 	return &site{meter: m, Runner: &jobs.Runner{
-		Config: c, Catalog: cat, Engine: engine, Shared: &jobs.Shared{}, Version: version, Host: host, Now: now,
+		Config: c, ConfigFile: a.configPath, Catalog: cat, Engine: engine, Shared: &jobs.Shared{}, Version: version, Host: host, Now: now,
 		Log: consoleLog(), Show: m.show, Clock: newClock(),
 	}}, nil
 }

@@ -19,7 +19,9 @@ const upkeepHelp = `upkeep compares the catalog's tables with the ledger and loo
 targets, or all of them: it pays copy debts, compares what a target holds with what
 the catalog says should be there, re-reads the next group of packs in a fixed
 rotation, deletes what the classes no longer keep, frees the space of what was
-deleted when that is due, and puts a signed checkpoint of the ledger on the target.
+deleted when that is due, and puts a signed checkpoint of the ledger on the target,
+and with it catalog, configuration and sealed keys, which it brings back once a
+week to see that they can be.
 The daemon does the same every night.
 
 --dry-run only prints what would be deleted, and why each backup stays or goes.

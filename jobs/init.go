@@ -25,6 +25,21 @@ import (
 // its first entry. A catalog that is there already is refused. What an
 // interrupted call left is taken up.
 func CreateState(ctx context.Context, c *config.Config, o catalog.Options, version string) error {
+	if err := StateFolders(c); err != nil {
+		return err
+	}
+	signer, err := evidence.LoadSigner(LedgerKeyPath(c))
+	if fault.KindOf(err) == fault.MissingState {
+		signer, err = evidence.CreateSigner(LedgerKeyPath(c), c.Site.Code)
+	}
+	if err != nil {
+		return err
+	}
+	return createCatalog(ctx, o, catalog.SiteOpened{Name: c.Site.Name, Code: c.Site.Code, Key: signer.VerifierKey(), Version: version})
+}
+
+// StateFolders makes the folders of a site's state.
+func StateFolders(c *config.Config) error {
 	op := fmt.Sprintf("make state in %s", c.Paths.State)
 	// Others may pass through to the scratch folder, where throwaway servers run
 	// as another user, but see nothing on the way.
@@ -39,14 +54,35 @@ func CreateState(ctx context.Context, c *config.Config, o catalog.Options, versi
 			return fault.New(fault.Failed, op, err, "check paths.state and run as the user that will run the daemon")
 		}
 	}
-	signer, err := evidence.LoadSigner(LedgerKeyPath(c))
-	if fault.KindOf(err) == fault.MissingState {
-		signer, err = evidence.CreateSigner(LedgerKeyPath(c), c.Site.Code)
+	return nil
+}
+
+// NewFolder makes a folder that must not hold anything, and returns how to take it
+// away again with all that came into it.
+func NewFolder(dir string) (undo func() error, err error) {
+	op := fmt.Sprintf("use folder %q", dir)
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fault.New(fault.Usage, op, err, "name a new folder")
+	case len(entries) > 0:
+		return nil, fault.New(fault.Refused, op, errors.New("it is not empty"), "name a new folder, or remove what an interrupted recovery left there")
 	}
-	if err != nil {
+	was := err == nil
+	if err := durable.MkdirAll(dir, 0o755); err != nil {
+		return nil, fault.New(fault.Failed, op, err, "name a folder that can be made")
+	}
+	return func() error {
+		if !was {
+			return os.RemoveAll(dir)
+		}
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
 		return err
-	}
-	return createCatalog(ctx, o, catalog.SiteOpened{Name: c.Site.Name, Code: c.Site.Code, Key: signer.VerifierKey(), Version: version})
+	}, nil
 }
 
 // createCatalog makes a catalog that has its first entry from the moment it has

@@ -52,6 +52,8 @@ type TargetRow struct {
 	Site     string `json:"site,omitempty"`
 	External bool   `json:"external,omitempty"`
 	Prune    string `json:"prune_every,omitempty"` // how often space is freed, as a calendar.Period
+	Keeps    bool   `json:"keeps,omitempty"`       // its storage lets nobody delete, and is asked to now and then
+	LockDays int    `json:"lock_days,omitempty"`   // for how long it locks what is written; 0: no such lock
 }
 
 // An Asset is one row of the inventory: a job as the regulations see it.

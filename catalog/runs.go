@@ -233,6 +233,25 @@ func (c *Catalog) LatestSnapshot(ctx context.Context, job, target, part string) 
 	return "", classify(op, rows.Err())
 }
 
+// newestLooked bounds how many runs are looked through for a copy, newest first.
+const newestLooked = 400
+
+// LatestCopy returns the instant of the data of the newest good run of a job whose
+// copy on a target is complete; the zero time when none of its newest runs has one.
+func (c *Catalog) LatestCopy(ctx context.Context, job, target string) (time.Time, error) {
+	for run, err := range c.Runs(ctx, RunQuery{Job: job, GoodOnly: true, Newest: true, Limit: newestLooked}) {
+		if err != nil {
+			return time.Time{}, err
+		}
+		for _, copied := range run.Copies {
+			if copied.Target == target && copied.State == RunComplete && run.Gone[target].IsZero() {
+				return run.ConsistentAt, nil
+			}
+		}
+	}
+	return time.Time{}, nil
+}
+
 // SnapshotsOf returns everything the catalog believes to be on a target, by run:
 // what a re-read has to find there.
 func (c *Catalog) SnapshotsOf(ctx context.Context, target string) ([]SnapshotRow, error) {

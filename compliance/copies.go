@@ -3,6 +3,7 @@ package compliance
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -138,8 +139,9 @@ func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	}
 	j := judgement{posture: Pass}
 	var places []string
-	types, away := map[string]bool{}, 0
+	types, away, apart := map[string]bool{}, 0, map[string][]string{}
 	for _, f := range sound {
+		apart[f.domain()] = append(apart[f.domain()], "“"+f.Target+"”")
 		places = append(places, "“"+f.Target+"”")
 		types[e.targetRow(f.Target).Type] = true
 		if s := f.Separation; s != nil && !s.Unknown && s.Level >= levelOtherSite {
@@ -150,13 +152,16 @@ func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	switch {
 	case len(sound) == 0:
 		return e.noCopy(r, a, left), nil
-	case len(sound) < c.min:
+	case len(apart) < c.min:
 		j.posture = c.one
 	case len(types) < c.media || away < c.offsite:
 		j.posture = c.shortage
 	}
 	j.why = sentences(fmt.Sprintf("%d bản sao tốt không quá %d ngày: %s", len(sound), c.maxAge, strings.Join(places, ", ")), left)
-	if c.min > len(sound) {
+	for _, together := range sharing(apart) {
+		j.why = sentences(j.why, fmt.Sprintf("%s cùng một hệ thống lưu trữ, tính là một", strings.Join(together, ", ")))
+	}
+	if c.min > len(apart) {
 		j.why = sentences(j.why, fmt.Sprintf("cần ít nhất %d", c.min))
 	}
 	if c.media > 0 {
@@ -167,6 +172,26 @@ func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	}
 	j.distrust(sound)
 	return j, nil
+}
+
+// domain names what is lost together with a copy: the storage system that was
+// measured or declared, else the target alone.
+func (f copyFact) domain() string {
+	if f.Separation != nil && f.Separation.Domain != "" {
+		return f.Separation.Domain
+	}
+	return "target " + f.Target
+}
+
+// sharing returns the targets that share a domain, in order.
+func sharing(apart map[string][]string) [][]string {
+	var together [][]string
+	for _, domain := range slices.Sorted(maps.Keys(apart)) {
+		if len(apart[domain]) > 1 {
+			together = append(together, apart[domain])
+		}
+	}
+	return together
 }
 
 // noCopy is the judgement when there is nothing to look at: not due for a new

@@ -200,7 +200,7 @@ func readCopies(s *scope, sc *scenario, asset *catalog.Asset) []givenCopy {
 	for _, c := range s.tables("copies") {
 		separation := &catalog.Separation{
 			Level: c.number("level", 0, levelSameFS, levelOutOfReach), How: "thử",
-			Declared: c.boolean("declared", false), Unknown: c.boolean("unknown", false),
+			Declared: c.boolean("declared", false), Unknown: c.boolean("unknown", false), Domain: c.optional("domain"),
 		}
 		encryption := catalog.EncryptionRestic
 		if c.has("encryption") {

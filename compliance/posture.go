@@ -71,6 +71,7 @@ type PostureView interface {
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	Shrunk(ctx context.Context, asOf time.Time) (map[string]catalog.RunShrank, error)
 	Unpruned(ctx context.Context) (map[string]time.Time, error)
+	keeperView
 	planner
 }
 
@@ -137,6 +138,9 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.unpruned, err = view.Unpruned(ctx); err != nil {
 		return Status{}, fmt.Errorf("read what has not been pruned: %w", err)
 	}
+	if err := p.kept(ctx, view, jobs); err != nil {
+		return Status{}, err
+	}
 	s.Targets = p.targets(targets)
 	s.Jobs = p.jobs(jobs)
 	s.Overall, s.Why = overall(s)
@@ -146,17 +150,20 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 
 // posture is what the lights are judged by.
 type posture struct {
-	now      time.Time
-	loc      *time.Location
-	inv      catalog.InventoryAt
-	planned  time.Time // slots are made up to here
-	controls map[string]catalog.Control
-	shrunk   map[string]catalog.RunShrank
-	unpruned map[string]time.Time // by target: the first deletion whose space was not freed since
-	compared catalog.Comparison   // of the tables with the ledger, the newest
-	lights   map[string]State     // of the targets
-	bad      map[string]time.Time // by job: when its newest backup failed a test that no pass has answered
-	suspect  map[string]time.Time // by target: when a restore test last got damaged data from it, not read whole since
+	now        time.Time
+	loc        *time.Location
+	inv        catalog.InventoryAt
+	planned    time.Time // slots are made up to here
+	controls   map[string]catalog.Control
+	shrunk     map[string]catalog.RunShrank
+	unpruned   map[string]time.Time            // by target: the first deletion whose space was not freed since
+	compared   catalog.Comparison              // of the tables with the ledger, the newest
+	lights     map[string]State                // of the targets
+	bad        map[string]time.Time            // by job: when its newest backup failed a test that no pass has answered
+	suspect    map[string]time.Time            // by target: when a restore test last got damaged data from it, not read whole since
+	challenges map[string]catalog.ChallengeRow // by target
+	renewals   map[string]catalog.LocksRenewed // by target
+	owed       map[[2]string]time.Time         // by job and target: the newest copy there
 }
 
 // reasons collects why a light is not green.
@@ -224,6 +231,7 @@ func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, s
 		r.add(Warning, "%s overdue", slots(t.Overdue, "upkeep slot"))
 	}
 	p.pruned(row, t, &r)
+	p.keeps(row, &r)
 	switch {
 	case t.AnchoredAt.IsZero():
 		r.add(Warning, "the ledger has not been anchored on it yet")
@@ -348,7 +356,7 @@ func (p *posture) places(a catalog.Asset, j catalog.JobState, r *reasons) {
 			r.add(Warning, "target %q gave a restore test damaged data and has not been re-read whole since", t)
 		}
 		if j.LastGoodRun != "" && !slices.Contains(j.LastGoodOn, t) {
-			r.add(Warning, "the copy of the newest good backup on %q is owed", t)
+			p.debt(a.Job, t, r)
 		}
 	}
 	switch {

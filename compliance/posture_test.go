@@ -20,7 +20,21 @@ type kept struct {
 	compared catalog.Comparison
 	shrunk   map[string]catalog.RunShrank
 	unpruned map[string]time.Time
+
+	challenges map[string]catalog.ChallengeRow
+	renewals   map[string]catalog.LocksRenewed
+	copied     time.Time // newest copy of any job on any target
 }
+
+func (k kept) Challenges(context.Context, time.Time) (map[string]catalog.ChallengeRow, error) {
+	return k.challenges, nil
+}
+
+func (k kept) Renewals(context.Context, time.Time) (map[string]catalog.LocksRenewed, error) {
+	return k.renewals, nil
+}
+
+func (k kept) LatestCopy(context.Context, string, string) (time.Time, error) { return k.copied, nil }
 
 func (k kept) Unpruned(context.Context) (map[string]time.Time, error) { return k.unpruned, nil }
 
@@ -72,6 +86,21 @@ func healthy(t testing.TB) *kept {
 		compared: catalog.Comparison{At: at(t, "2026-05-20 04:00")},
 		controls: map[string]catalog.Control{"files": {ControlFinished: catalog.ControlFinished{Source: "files", Caught: true}}},
 	}
+}
+
+// keeping makes the target one that lets nobody delete.
+func keeping(lockDays int, last *catalog.ChallengeRow, until time.Time) func(*kept, *catalog.JobState, *catalog.TargetState) {
+	return func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+		k.inv.Targets[0].Keeps, k.inv.Targets[0].LockDays = true, lockDays
+		if last != nil {
+			k.challenges = map[string]catalog.ChallengeRow{testTarget: *last}
+		}
+		k.renewals = map[string]catalog.LocksRenewed{testTarget: {Until: until}}
+	}
+}
+
+func challenged(t *testing.T, refused bool, on string) *catalog.ChallengeRow {
+	return &catalog.ChallengeRow{DeletionChallenged: catalog.DeletionChallenged{Target: testTarget, Refused: refused}, At: at(t, on)}
 }
 
 func TestPosture(t *testing.T) {
@@ -131,7 +160,20 @@ func TestPosture(t *testing.T) {
 		{"slots are overdue", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
 			j.Overdue, j.OldestOverdue = 2, at(t, "2026-05-20")
 		}, Warning, "2 slots overdue"},
-		{"a copy is owed", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodOn = nil }, Warning, "is owed"},
+		{"a copy is owed", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastGoodOn, k.copied = nil, at(t, "2026-05-15")
+		}, Warning, "is owed; the last one there is of 2026-05-15"},
+		{"a copy has been owed for more than a week", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
+			j.LastGoodOn, k.copied = nil, at(t, "2026-05-12")
+		}, Failing, "is owed"},
+		{"there has never been a copy", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodOn = nil }, Failing, "never been one"},
+		{"storage that keeps was never challenged", keeping(30, nil, time.Time{}), Warning, "nobody has tried yet"},
+		{"it refused to delete, and its locks hold", keeping(30, challenged(t, true, "2026-05-18"), at(t, "2026-06-10")), Good, ""},
+		{"it let go", keeping(30, challenged(t, false, "2026-05-18"), at(t, "2026-06-10")), Failing, "let go of what it must keep"},
+		{"it was asked long ago", keeping(30, challenged(t, true, "2026-05-01"), at(t, "2026-06-10")), Warning, "last tried on 2026-05-01"},
+		{"its locks end soon", keeping(30, challenged(t, true, "2026-05-18"), at(t, "2026-05-26")), Failing, "its locks end on 2026-05-26"},
+		{"its locks were never renewed", keeping(30, challenged(t, true, "2026-05-18"), time.Time{}), Warning, "have not been renewed yet"},
+		{"it only appends", keeping(0, challenged(t, true, "2026-05-18"), time.Time{}), Good, ""},
 		{"nobody plans any more", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = at(t, "2026-05-19") }, Warning, "start the daemon"},
 		{"nobody ever planned", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.planned = time.Time{} }, Warning, "start the daemon"},
 		{"a clock was wrong", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) { j.LastGoodAt = at(t, "2026-06-20") }, Warning, "in the future"},

@@ -75,7 +75,8 @@ func inventory(c *config.Config) catalog.InventorySet {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
 		t := c.Targets[name]
-		set.Targets = append(set.Targets, catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External, Prune: t.PruneEvery.String()})
+		set.Targets = append(set.Targets, catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External, Prune: t.PruneEvery.String(),
+			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour))})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Jobs)) {
 		set.Assets = append(set.Assets, asset(name, c.Jobs[name]))

@@ -64,9 +64,9 @@ func (c *Catalog) Unapplied(ctx context.Context, target string) (plan RetentionP
 func (c *Catalog) Unpruned(ctx context.Context) (map[string]time.Time, error) {
 	since := map[string]time.Time{}
 	query := `SELECT n.name, m.seq, l.entry FROM target_state s JOIN names n ON n.id=s.target
-		JOIN marks m ON m.kind=? AND m.subject=s.target AND m.seq > coalesce((SELECT max(seq) FROM marks x WHERE x.kind=? AND x.subject=s.target), -1)
-		JOIN ledger l ON l.seq=m.seq ORDER BY m.seq`
-	err := each(ctx, c.read, query, []any{kindRetention, kindPruned}, func(rows *sql.Rows) error {
+		JOIN marks m ON m.kind IN (?,?) AND m.subject=s.target AND m.seq > coalesce((SELECT max(seq) FROM marks x WHERE x.kind=? AND x.subject=s.target), -1)
+		JOIN ledger l ON l.seq=m.seq WHERE m.kind<>? OR instr(l.entry, '"forgotten":')>0 ORDER BY m.seq`
+	err := each(ctx, c.read, query, []any{kindRetention, kindSaved, kindPruned, kindSaved}, func(rows *sql.Rows) error {
 		var target string
 		var seq int64
 		var line []byte
@@ -84,7 +84,12 @@ func (c *Catalog) Unpruned(ctx context.Context) (map[string]time.Time, error) {
 		if err != nil {
 			return err
 		}
-		if done, ok := e.(RetentionApplied); ok && len(done.Removed) > 0 {
+		switch e := e.(type) {
+		case RetentionApplied:
+			if len(e.Removed) > 0 {
+				since[target] = entry.At
+			}
+		case SelfSaved:
 			since[target] = entry.At
 		}
 		return nil

@@ -70,6 +70,11 @@ func TestUnpruned(t *testing.T) {
 	if err != nil || len(prunings) != 1 {
 		t.Errorf("prunings %v, %v", prunings, err)
 	}
+	at(7, catalog.RepositoryPruned{Target: "nas", State: catalog.RunComplete})
+	at(8, catalog.SelfSaved{Target: "nas"})
+	want()
+	at(9, catalog.SelfSaved{Target: "nas", Forgotten: 3})
+	want(9)
 	all, err := f.Retentions(f.ctx, "nas", time.Time{})
 	if err != nil || len(all) != 4 {
 		t.Errorf("retentions %v, %v", all, err)

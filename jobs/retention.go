@@ -134,6 +134,7 @@ func (r *Runner) planRetention(ctx context.Context, target string, gone map[stri
 		q := retention.Request{
 			Target: target, Job: name, Backups: s.wanted(target, name, job), Rules: Rules(r.Config.Classes[job.Class]),
 			Now: r.Now(), Location: r.Config.Site.Location, ClockSuspect: clock, Storage: storage,
+			AppendOnly: r.Config.Targets[target].AppendOnly,
 		}
 		if q.Failing, err = r.failing(ctx, name); err != nil {
 			return Retention{}, err

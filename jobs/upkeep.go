@@ -51,7 +51,7 @@ func (u Upkept) String() string {
 		parts = append(parts, count(u.Removed, "old backup", "old backups")+" deleted")
 	}
 	if u.Waiting > 0 {
-		parts = append(parts, fmt.Sprintf("%d locked by the storage", u.Waiting))
+		parts = append(parts, fmt.Sprintf("%d that the storage does not let go", u.Waiting))
 	}
 	if p := u.Pruned; p != nil && p.State == catalog.RunComplete {
 		parts = append(parts, freed(*p))

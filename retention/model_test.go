@@ -128,6 +128,7 @@ func newModel(r *rand.Rand) *model {
 	if r.IntN(20) == 0 {
 		m.Storage = "lost something"
 	}
+	m.AppendOnly = r.IntN(30) == 0
 	return m
 }
 
@@ -271,6 +272,8 @@ func (m *model) never(b Backup) string {
 		bad = calendar.Period{Days: 14}
 	}
 	switch {
+	case m.AppendOnly:
+		return "on storage that only takes"
 	case b.Held:
 		return "held"
 	case !m.dated(b):

@@ -166,7 +166,12 @@ func (p *planner) decide(i int) Decision {
 	} else if len(p.counted[i]) == 0 && !p.Rules.countsNothing() {
 		d.Reasons = append(d.Reasons, Reason{Rule: Surplus})
 	}
-	if b.LockedUntil.After(p.Now) {
+	switch {
+	case p.AppendOnly:
+		d.Waiting = true
+		d.Reasons = append([]Reason{{Rule: AppendOnly}}, d.Reasons...)
+		return d
+	case b.LockedUntil.After(p.Now):
 		d.Waiting = true
 		d.Reasons = append([]Reason{{Rule: Locked, Until: b.LockedUntil.In(p.Location)}}, d.Reasons...)
 		return d

@@ -264,6 +264,20 @@ func TestStops(t *testing.T) {
 	}
 }
 
+// Storage that only takes keeps all, and what should go is named.
+func TestAppendOnly(t *testing.T) {
+	p := Make(Request{
+		Target: "disk", Job: "db", Backups: nightly(t, 3, "2026-05-03"), Rules: Rules{Last: 2}, Now: at(t, "2026-05-03 05:30"), Location: hanoi(t),
+		AppendOnly: true, Failing: "it fails",
+	})
+	want := `2026-05-01 01:00: wait append-only,surplus
+2026-05-02 01:00: keep last
+2026-05-03 01:00: keep newest-good,last`
+	if diff := cmp.Diff(want, spelled(p)); diff != "" || len(p.Refusals) > 0 || p.Digest != "" {
+		t.Errorf("plan %+v (-want +got):\n%s", p, diff)
+	}
+}
+
 // A digest is of what would go, not of when it is looked at.
 func TestDigest(t *testing.T) {
 	base := Request{Target: "disk", Job: "db", Backups: nightly(t, 20, "2026-05-03"), Rules: Rules{Last: 14}, Now: at(t, "2026-05-03 05:30"), Location: hanoi(t)}
@@ -307,7 +321,7 @@ func TestDigest(t *testing.T) {
 func TestWords(t *testing.T) {
 	all := []Rule{
 		Last, Hourly, Daily, Weekly, Monthly, Yearly, KeepAll, Held, LastGood, NewestGood, NewestTested, Young, Future, InUse, Copies,
-		Locked, BadRecent, BadAlone, Surplus, OverAge, Bad,
+		Locked, AppendOnly, BadRecent, BadAlone, Surplus, OverAge, Bad,
 	}
 	said := map[string]Rule{}
 	for _, rule := range all {

@@ -31,6 +31,7 @@ const (
 	InUse        Rule = "in-use"
 	Copies       Rule = "copies" // another target keeps it and the class wants more copies
 	Locked       Rule = "locked" // the storage itself refuses
+	AppendOnly   Rule = "append-only"
 	BadRecent    Rule = "bad-recent"
 	BadAlone     Rule = "bad-alone" // no newer good backup here yet
 )
@@ -86,6 +87,8 @@ func (r Reason) Text() string {
 		return fmt.Sprintf("kept on another target, and only %d of %d copies would be left", r.N, r.Of)
 	case Locked:
 		return "locked by the storage until " + day
+	case AppendOnly:
+		return "the storage only takes, so whoever keeps it has to delete it"
 	case BadRecent:
 		return "not a good backup; its remains stay until " + day
 	case BadAlone:

@@ -83,6 +83,8 @@ type Request struct {
 	Now         time.Time
 	Location    *time.Location
 
+	AppendOnly bool // the storage only takes: what should go waits for whoever keeps it
+
 	// Why nothing may be deleted now, in words; empty when nothing stands against it.
 	Failing      string // the job does not bring good backups
 	ClockSuspect string // times cannot be trusted
@@ -106,7 +108,7 @@ type Plan struct {
 type Decision struct {
 	Backup
 	Keep    bool
-	Waiting bool     // should go, but the storage holds on to it until LockedUntil
+	Waiting bool     // should go, but the storage holds on to it
 	Reasons []Reason // why, the weightiest first; never empty
 }
 

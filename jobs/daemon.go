@@ -231,10 +231,20 @@ func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
 		log = log.Str(field[0], field[1])
 	}
 	log.Msg("finished")
-	if !open {
+	return d.pause(ctx, r, w, open)
+}
+
+// pause is how long a piece of work that was done waits before it is looked at
+// again. A run that could not be written down is no attempt, and its slot is still
+// open although nobody meant it to be: the state folder is full.
+func (d *Daemon) pause(ctx context.Context, r *Runner, w work, open bool) time.Duration {
+	if open {
+		return retryFirst << max(0, min(d.attempts(ctx, r, w)-1, 5))
+	}
+	if still, err := r.stillDue(ctx, w.slot); err == nil && !still {
 		return 0
 	}
-	return retryFirst << min(d.attempts(ctx, r, w)-1, 5)
+	return retryFirst
 }
 
 // An outcome is what the log says of a finished piece of work: keys and values.

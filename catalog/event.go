@@ -485,16 +485,18 @@ type CatalogCompared struct {
 	Error    string   `json:"error,omitempty"` // could not look
 }
 
-// RunShrank records that a good run saved far less than good runs before it: the
-// data may be gone, moved or taken out of the job.
+// RunShrank records that a good run saved far less than good runs before it, or
+// lacks a part that one of them had: the data may be gone, moved or taken out of
+// the job.
 type RunShrank struct {
-	Run         string `json:"run"`
-	Job         string `json:"job"`
-	Bytes       int64  `json:"bytes"`
-	Files       int64  `json:"files"`
-	Before      string `json:"before"` // the good run it is compared with
-	BytesBefore int64  `json:"bytes_before"`
-	FilesBefore int64  `json:"files_before"`
+	Run         string   `json:"run"`
+	Job         string   `json:"job"`
+	Bytes       int64    `json:"bytes"`
+	Files       int64    `json:"files"`
+	Before      string   `json:"before"` // the good run it is compared with
+	BytesBefore int64    `json:"bytes_before"`
+	FilesBefore int64    `json:"files_before"`
+	Lacks       []string `json:"lacks,omitempty"` // parts that Before has and Run has not
 }
 
 // KeySealed records that the key of a target's repository was sealed to the

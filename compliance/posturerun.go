@@ -1,6 +1,7 @@
 package compliance
 
 import (
+	"fmt"
 	"strings"
 
 	"saoluu/catalog"
@@ -35,8 +36,25 @@ func (p *posture) size(j catalog.JobState, r *reasons) {
 	if !ok || s.Run != j.LastGoodRun {
 		return
 	}
-	r.add(Warning, "the newest good backup holds far less than run %s did (%d of %d bytes, %d of %d files): see whether data are gone or the job was changed",
-		s.Before, s.Bytes, s.BytesBefore, s.Files, s.FilesBefore)
+	what := fmt.Sprintf("holds far less than run %s did", s.Before)
+	if len(s.Lacks) > 0 {
+		what = fmt.Sprintf("lacks what run %s had: %s", s.Before, named("part", s.Lacks))
+	}
+	r.add(Warning, "the newest good backup %s (%d of %d bytes, %d of %d files): see whether data are gone or the job was changed",
+		what, s.Bytes, s.BytesBefore, s.Files, s.FilesBefore)
+}
+
+// named lists the first few of names.
+func named(what string, names []string) string {
+	const most = 3
+	text := fmt.Sprintf("%s %q", what, names[0])
+	for _, name := range names[1:min(most, len(names))] {
+		text += fmt.Sprintf(", %q", name)
+	}
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
 }
 
 func pastTense(state string) string {

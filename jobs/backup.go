@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"saoluu/catalog"
@@ -51,7 +52,7 @@ func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog
 	if smaller != nil {
 		events = append(events, *smaller)
 		r.Log.Warn().Str("job", job.Name).Str("run", fin.Run).Int64("bytes", smaller.Bytes).Int64("bytes_before", smaller.BytesBefore).
-			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Msg("far less was saved than before")
+			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Str("lacks", strings.Join(smaller.Lacks, " ")).Msg("far less was saved than before, or a part of it is gone")
 	}
 	_, written := r.Catalog.Append(context.WithoutCancel(ctx), events...)
 	return fin, errors.Join(err, looked, written)

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"slices"
 
 	"saoluu/catalog"
 )
@@ -33,11 +34,34 @@ func (r *Runner) shrank(ctx context.Context, fin catalog.RunFinished) (*catalog.
 		before := now
 		before.Before = run.Run
 		before.BytesBefore, before.FilesBefore = saved(run.RunFinished)
-		if less(before) && (found == nil || found.BytesBefore < before.BytesBefore) {
+		before.Lacks = lacks(fin, run.RunFinished)
+		if (less(before) || len(before.Lacks) > 0) && (found == nil || graver(before, *found)) {
 			found = &before
 		}
 	}
 	return found, nil
+}
+
+// graver reports whether a tells more than b: of more parts that are not there,
+// then of more data.
+func graver(a, b catalog.RunShrank) bool {
+	if len(a.Lacks) != len(b.Lacks) {
+		return len(a.Lacks) > len(b.Lacks)
+	}
+	return a.BytesBefore > b.BytesBefore
+}
+
+// lacks names the parts that a run before had and this one has not: a database of
+// many that was dropped, or renamed out of a pattern, takes little away from the
+// bytes, and all of itself.
+func lacks(fin, before catalog.RunFinished) []string {
+	var names []string
+	for _, p := range before.Parts {
+		if !slices.ContainsFunc(fin.Parts, func(q catalog.Part) bool { return q.Name == p.Name }) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // saved is how much a run saved.

@@ -36,15 +36,17 @@ type Daemon struct {
 	Reload <-chan os.Signal               // asks for it
 	Boot   string                         // kernel boot id
 
-	mu    sync.Mutex // of Runner, once Run has begun
-	queue *queue
-	wg    sync.WaitGroup // work under way
+	mu     sync.Mutex // of Runner and runsBy, once Run has begun
+	runsBy string     // digest of the inventory of Runner's configuration
+	queue  *queue
+	wg     sync.WaitGroup // work under way
+	stale  chan struct{}  // somebody else has recorded another inventory
 }
 
 // Run runs the schedule. It returns nil when ctx was ended in order, after what
 // was under way has been stopped and written down.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.queue = newQueue(Workers(d.Runner.Config))
+	d.queue, d.stale = newQueue(Workers(d.Runner.Config)), make(chan struct{}, 1)
 	switch err := d.start(ctx); {
 	case ctx.Err() != nil:
 		return nil // told to stop before it had begun
@@ -63,6 +65,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		case <-d.Reload:
 			d.reload(ctx)
 			debug.FreeOSMemory()
+			continue
+		case <-d.stale:
+			d.runner().Log.Warn().Msg("a command has put another configuration into force: reading it again")
+			d.reload(ctx)
 			continue
 		case <-ctx.Done():
 		}
@@ -92,6 +98,7 @@ func (d *Daemon) start(ctx context.Context) error {
 	if err := r.SetInventory(ctx); err != nil {
 		return err
 	}
+	d.runsBy = inventory(r.Config).ConfigSHA256
 	return r.Plan(ctx)
 }
 
@@ -166,11 +173,39 @@ func (d *Daemon) tick(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if agrees, err := d.agrees(ctx, r, len(due)); err != nil || !agrees {
+			return err
+		}
 		d.queue.offer(now, gather(due), len(due))
 	}
 	d.dispatch(ctx)
 	d.Notify(fmt.Sprintf("WATCHDOG=1\nSTATUS=%s", d.queue.status()))
 	return nil
+}
+
+// agrees reports whether the inventory in force is that of the daemon's own
+// configuration, before slots of it are taken up. It is not when a command that
+// was run beside the daemon found a changed configuration; then the daemon reads
+// it too. One that it cannot take is tried once, and what is due goes on.
+func (d *Daemon) agrees(ctx context.Context, r *Runner, due int) (bool, error) {
+	if due == 0 {
+		return true, nil
+	}
+	inForce, err := r.Catalog.InventoryDigest(ctx, r.Now())
+	if err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if inForce == d.runsBy || inForce == "" {
+		return true, nil
+	}
+	d.runsBy = inForce
+	select {
+	case d.stale <- struct{}{}:
+	default:
+	}
+	return false, nil
 }
 
 // dispatch starts due work while places are free; each piece that ends does so
@@ -203,6 +238,11 @@ func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
 	}
 	if !due {
 		return 0
+	}
+	if !known(r.Config, w.slot) {
+		d.report("do what is due", fault.New(fault.Usage, fmt.Sprintf("%s of %q", w.slot.Action, w.slot.Job),
+			errors.New("it is not in the configuration that the daemon has"), "reload the daemon with a configuration that can be read"))
+		return retryFirst
 	}
 	t := Trigger{Due: &w.slot.Due, Covers: w.covers, Word: catalog.TriggerSchedule, Attempt: 1, LastAttempt: true}
 	if r.Now().Sub(w.slot.Due) > lateAfter {
@@ -245,6 +285,13 @@ func (d *Daemon) pause(ctx context.Context, r *Runner, w work, open bool) time.D
 		return 0
 	}
 	return retryFirst
+}
+
+// known reports whether a configuration has the job or target of a slot.
+func known(c *config.Config, s catalog.Slot) bool {
+	_, job := c.Jobs[s.Job]
+	_, target := c.Targets[s.Job]
+	return job && s.Action != catalog.ActionUpkeep || target && s.Action == catalog.ActionUpkeep
 }
 
 // An outcome is what the log says of a finished piece of work: keys and values.
@@ -305,7 +352,7 @@ func (d *Daemon) reload(ctx context.Context) {
 		return
 	}
 	d.mu.Lock()
-	d.Runner = &changed
+	d.Runner, d.runsBy = &changed, inventory(next).ConfigSHA256
 	d.mu.Unlock()
 	d.queue.reset(Workers(next))
 	d.report("reload", changed.Plan(ctx))

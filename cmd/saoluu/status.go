@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -42,6 +43,7 @@ func statusCommand(a *app) *cobra.Command {
 		if err := escrowed(cmd.Context(), c, cat, &s); err != nil {
 			return &exitError{code: statusUnknown, err: err}
 		}
+		inForce(c, &s)
 		if err := watched(c, &s); err != nil {
 			return &exitError{code: statusUnknown, err: err}
 		}
@@ -71,11 +73,34 @@ func watched(c *config.Config, s *compliance.Status) error {
 	if err != nil || runs {
 		return err
 	}
-	if s.Overall == compliance.Good {
-		s.Overall = compliance.Warning
-	}
-	s.Why = strings.TrimPrefix(s.Why+"; no daemon is running: start it", "; ")
+	besides(s, "no daemon is running: start it")
 	return nil
+}
+
+// inForce says which jobs of the configuration nobody runs, because it was changed
+// and not reloaded since: the lights below know nothing of them.
+func inForce(c *config.Config, s *compliance.Status) {
+	if len(s.Jobs) == 0 {
+		return // nothing has ever been in force, and that is said
+	}
+	has := map[string]bool{}
+	for _, j := range s.Jobs {
+		has[j.Job] = true
+		if _, still := c.Jobs[j.Job]; !still {
+			besides(s, fmt.Sprintf("job %q is in force and no longer in the configuration: reload the daemon", j.Job))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Jobs)) {
+		if !has[name] {
+			besides(s, fmt.Sprintf("job %q of the configuration is not in force yet: reload the daemon", name))
+		}
+	}
+}
+
+// besides adds a warning of the whole site.
+func besides(s *compliance.Status, why string) {
+	s.Overall = graver(s.Overall, compliance.Warning)
+	s.Why = strings.TrimPrefix(s.Why+"; "+why, "; ")
 }
 
 // escrowed adds what somebody has to do about keys and the copies of the state,

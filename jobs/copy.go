@@ -1,11 +1,13 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"saoluu/catalog"
 	"saoluu/internal/fault"
@@ -43,36 +45,117 @@ func owed(fin catalog.RunFinished) error {
 
 // copyRun copies one run's snapshots from one target to another.
 func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
-	copied := catalog.Copy{Target: to.name, State: catalog.RunFailed, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
-	fail := func(err error) (catalog.Copy, error) {
-		copied.Error = fault.Public(err)
-		return copied, err
-	}
+	made, err := r.copySnapshots(ctx, job, from, to, []catalog.Copy{have})
+	return copyOf(ctx, have, to, made, err)
+}
+
+// copySnapshots copies the snapshots of several copies in one run of restic, which
+// opens both repositories once, and returns the ids in the destination.
+func (r *Runner) copySnapshots(ctx context.Context, label string, from, to place, haves []catalog.Copy) (map[string]string, error) {
 	if to.unusable != nil {
-		return fail(to.unusable)
+		return nil, to.unusable
 	}
 	if err := to.ready(ctx); err != nil {
-		return fail(err)
+		return nil, err
+	}
+	var ids []string
+	for _, have := range haves {
+		ids = append(ids, slices.Sorted(maps.Values(have.Snapshots))...)
 	}
 	step := fmt.Sprintf("copy to %q", to.name)
-	made, err := r.Engine.Copy(ctx, from.target.Repo(), to.target.Repo(), restic.CopyRequest{
-		IDs: slices.Sorted(maps.Values(have.Snapshots)),
+	return r.Engine.Copy(ctx, from.target.Repo(), to.target.Repo(), restic.CopyRequest{
+		IDs: ids,
 		OnProgress: func(p restic.Progress) {
-			r.show(Progress{Job: job, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+			r.show(Progress{Job: label, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
 		},
 	})
-	if err != nil {
-		return fail(err)
-	}
+}
+
+// copyOf is the copy that came of copying: what have has, under the ids in made.
+func copyOf(ctx context.Context, have catalog.Copy, to place, made map[string]string, err error) (catalog.Copy, error) {
+	copied := catalog.Copy{Target: to.name, State: catalog.RunFailed, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
 	for part, id := range have.Snapshots {
-		if err := present(ctx, to, made[id]); err != nil {
-			return fail(err)
+		if err == nil {
+			err = present(ctx, to, made[id])
 		}
-		copied.Snapshots[part] = made[id]
+		if err == nil {
+			copied.Snapshots[part] = made[id]
+		}
+	}
+	if err != nil {
+		copied.Error = fault.Public(err)
+		return copied, err
 	}
 	copied.State = catalog.RunComplete
 	return copied, nil
 }
+
+// copyBatch bounds how many runs are copied by one run of restic, so that a copy
+// that is cut off loses little of what was written to the catalog.
+const copyBatch = 50
+
+// payDebts makes the copies a target lacks, oldest first; what comes from the same
+// target goes together.
+func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
+	debts, err := r.debts(ctx, to.name)
+	if err == nil {
+		debts, err = r.worthCopying(ctx, to.name, debts)
+	}
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for len(debts) > 0 && ctx.Err() == nil {
+		source := goodCopy(debts[0]).Target
+		n := 1
+		for n < len(debts) && n < copyBatch && goodCopy(debts[n]).Target == source {
+			n++
+		}
+		from, err := r.place(ctx, source)
+		if err != nil {
+			return err
+		}
+		problems = append(problems, r.pay(ctx, from, to, debts[:n], done))
+		debts = debts[n:]
+	}
+	return errors.Join(problems...)
+}
+
+// pay copies runs from one target to another, together, and each by itself when
+// that fails: one that cannot be read must not keep the others away.
+func (r *Runner) pay(ctx context.Context, from, to place, runs []catalog.Run, done *Upkept) error {
+	started := r.Now().UTC()
+	var haves []catalog.Copy
+	for _, run := range runs {
+		haves = append(haves, *goodCopy(run))
+	}
+	made, together := r.copySnapshots(ctx, runs[0].Job, from, to, haves)
+	var problems []error
+	for i, run := range runs {
+		copied, err := copyOf(ctx, haves[i], to, made, together)
+		if together != nil && len(runs) > 1 && ctx.Err() == nil {
+			copied, err = r.copyRun(ctx, run.Job, haves[i], from, to)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))
+		} else {
+			done.Paid++
+			if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
+				r.measure(ctx, source, to, &copied)
+			}
+		}
+		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{
+			Run: run.Run, Job: run.Job, From: from.name, Copy: copied, StartedAt: started, FinishedAt: r.Now().UTC(),
+		}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// debtsLooked is how many runs of a job are looked at for copies they lack: with an
+// hourly job those of six weeks. A target that is new is filled with as many.
+const debtsLooked = 1000
 
 // debts lists the good runs that a target should hold and does not, oldest first.
 func (r *Runner) debts(ctx context.Context, target string) ([]catalog.Run, error) {
@@ -81,7 +164,7 @@ func (r *Runner) debts(ctx context.Context, target string) ([]catalog.Run, error
 		if !slices.Contains(job.Targets, target) {
 			continue
 		}
-		for run, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: name, Newest: true, Limit: 30}) {
+		for run, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: name, Newest: true, Limit: debtsLooked}) {
 			if err != nil {
 				return nil, err
 			}
@@ -90,6 +173,9 @@ func (r *Runner) debts(ctx context.Context, target string) ([]catalog.Run, error
 			}
 		}
 	}
+	slices.SortFunc(owed, func(a, b catalog.Run) int {
+		return cmp.Or(a.ConsistentAt.Compare(b.ConsistentAt), strings.Compare(a.Run, b.Run))
+	})
 	return owed, nil
 }
 

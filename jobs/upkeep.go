@@ -186,41 +186,6 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	return errors.Join(paid, missing(check), read, guarded, deleted, anchored, saved)
 }
 
-// payDebts makes the copies a target lacks, oldest first.
-func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
-	debts, err := r.debts(ctx, to.name)
-	if err == nil {
-		debts, err = r.worthCopying(ctx, to.name, debts)
-	}
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for _, run := range debts {
-		have := goodCopy(run)
-		from, err := r.place(ctx, have.Target)
-		if err != nil {
-			return err
-		}
-		started := r.Now().UTC()
-		copied, err := r.copyRun(ctx, run.Job, *have, from, to)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))
-		} else {
-			done.Paid++
-			if source, err := r.source(r.Config.Jobs[run.Job]); err == nil {
-				r.measure(ctx, source, to, &copied)
-			}
-		}
-		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), catalog.CopyFinished{
-			Run: run.Run, Job: run.Job, From: from.name, Copy: copied, StartedAt: started, FinishedAt: r.Now().UTC(),
-		}); err != nil {
-			return err
-		}
-	}
-	return errors.Join(problems...)
-}
-
 // reread reads the group of packs whose turn it is. The turn follows from the
 // groups read before, so no group is ever left out.
 func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinished) error {

@@ -180,6 +180,17 @@ func StartREST(t T, appendOnly bool) REST {
 	return r
 }
 
+// StartToxiproxy starts a proxy that spoils connections; it is told how over HTTP at
+// its address.
+func StartToxiproxy(t T) *Server {
+	t.Helper()
+	port := FreePort(t)
+	return start(t, &Server{
+		Address: fmt.Sprintf("127.0.0.1:%d", port),
+		argv:    []string{Tool(t, "toxiproxy-server"), "-host", "127.0.0.1", "-port", fmt.Sprint(port)},
+	})
+}
+
 // SSH is an SSH server that offers SFTP alone.
 type SSH struct {
 	*Server

@@ -18,6 +18,7 @@ import (
 	"saoluu/escrow"
 	"saoluu/internal/durable"
 	"saoluu/internal/fault"
+	"saoluu/restic"
 	"saoluu/targets"
 )
 
@@ -95,7 +96,12 @@ func (r *Runner) SecureKey(ctx context.Context, name string) (Secured, error) {
 	if state.Repository == "" {
 		return done, fault.New(fault.Usage, op, errors.New("it has no repository yet"), "run \"saoluu init\"")
 	}
-	if err := r.sameRepository(ctx, p); err != nil {
+	// Not the daemon's shortcut: what is sealed has to be seen to open it.
+	opened, err := r.Engine.CatConfig(ctx, ownKey(p))
+	if err == nil && opened.ID != state.Repository {
+		err = fault.New(fault.WrongTarget, op, fmt.Errorf("it holds repository %.10s, and %.10s was enrolled", opened.ID, state.Repository), "find out who replaced it")
+	}
+	if err != nil {
 		return done, err
 	}
 	key, err := r.currentKey(ctx, p)
@@ -128,9 +134,17 @@ func (r *Runner) SecureKey(ctx context.Context, name string) (Secured, error) {
 	return done, err
 }
 
-// currentKey returns restic's id of the key that opens a repository.
+// ownKey is a target's repository to be opened with its own key, not with the
+// daemon's.
+func ownKey(p place) restic.Repo {
+	repo := p.target.Repo()
+	repo.Fast = nil
+	return repo
+}
+
+// currentKey returns restic's id of the repository's own key.
 func (r *Runner) currentKey(ctx context.Context, p place) (string, error) {
-	keys, err := r.Engine.Keys(ctx, p.target.Repo())
+	keys, err := r.Engine.Keys(ctx, ownKey(p))
 	for _, k := range keys {
 		if k.Current {
 			return k.ID, err

@@ -39,6 +39,10 @@ const (
 	cipherBytes = 32
 )
 
+// DaemonUser is the name in the daemon's key files, by which they are told from
+// people's.
+const DaemonUser = "saoluu-daemon"
+
 // fastN, fastR and fastP are the least scrypt parameters restic accepts.
 const fastN, fastR, fastP = 2, 1, 1
 
@@ -88,7 +92,7 @@ func (e *Engine) NewFastKey(ctx context.Context, r Repo, host string, now time.T
 		return FastKey{}, fault.New(fault.Failed, op, err, "")
 	}
 	content, err := json.Marshal(keyFile{
-		Created: now, Username: "saoluu-daemon", Hostname: host, KDF: "scrypt", N: fastN, R: fastR, P: fastP,
+		Created: now, Username: DaemonUser, Hostname: host, KDF: "scrypt", N: fastN, R: fastR, P: fastP,
 		Salt: base64.StdEncoding.EncodeToString(salt), Data: base64.StdEncoding.EncodeToString(data),
 	})
 	if err != nil {

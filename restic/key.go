@@ -3,9 +3,13 @@ package restic
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
+
+	"saoluu/internal/fault"
 )
 
 // A Key is one password that opens the repository (restic manual, "Encryption").
@@ -75,4 +79,49 @@ func (e *Engine) KeyAdd(ctx context.Context, r Repo, passwordFile string) (id st
 		return "", t.unproved(op, "the new key is not in the list")
 	}
 	return id, nil
+}
+
+// KeyRemove removes another key than the one in use, alone, and looks whether it
+// is gone. The id may be a prefix of 8 digits or more. One that is not there is no
+// error.
+func (e *Engine) KeyRemove(ctx context.Context, r Repo, id string) error {
+	op := fmt.Sprintf("remove a key from %q", r.Name)
+	if err := r.usable(op); err != nil {
+		return err
+	}
+	if len(id) < 8 || strings.Trim(id, "0123456789abcdef") != "" {
+		return fault.New(fault.Usage, op, fmt.Errorf("%q is not the id of a key", id), "")
+	}
+	h, err := r.Gate.enter(ctx, op, exclusive)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	keys, err := e.keys(ctx, r, op, h)
+	if err != nil || !hasKey(keys, id) {
+		return err
+	}
+	_, err = e.text(ctx, r, call{op: op, args: []string{"key", "remove"}, tail: []string{id}, writes: true, files: h}, func(string) {})
+	after, lerr := e.keys(ctx, r, op, h)
+	if lerr != nil {
+		return errors.Join(lerr, err)
+	}
+	if hasKey(after, id) {
+		kind := fault.KindOf(err)
+		if kind == "" {
+			kind = fault.Failed
+		}
+		return fault.New(kind, op, errors.Join(fmt.Errorf("key %.8s still opens it", id), err), "see whether the storage is append-only, locked or read-only")
+	}
+	return nil
+}
+
+func hasKey(keys []Key, id string) bool {
+	return slices.ContainsFunc(keys, func(k Key) bool { return SameKey(k.ID, id) })
+}
+
+// SameKey reports whether two ids, either of which may be short, name one key.
+func SameKey(a, b string) bool {
+	n := min(len(a), len(b))
+	return n >= 8 && a[:n] == b[:n]
 }

@@ -32,7 +32,7 @@ With --with-key it shows the key itself: for those who have no custodians.`
 
 func keyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "key", Short: "seal, try, change and destroy the keys of repositories", Long: keyHelp}
-	c.AddCommand(keyList(a), keySeal(a), keySheet(a))
+	c.AddCommand(keyList(a), keySeal(a), keySheet(a), keyDrill(a), keyRotate(a), keyShred(a))
 	return c
 }
 

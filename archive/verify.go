@@ -40,9 +40,9 @@ type Verified struct {
 
 // A Problem is one file that is not as it was written.
 type Problem struct {
-	Name string // of the file
-	Disc int
-	Why  string
+	Name string `json:"name"` // of the file
+	Disc int    `json:"disc"`
+	Why  string `json:"why"`
 }
 
 // Problems are an error that names what is damaged or missing.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"saoluu/evidence"
@@ -95,6 +96,8 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[SelfTested](body)
 	case "site-recovered":
 		return decodeAs[SiteRecovered](body)
+	case "archive-written":
+		return decodeAs[ArchiveWritten](body)
 	case "catalog-compared":
 		return decodeAs[CatalogCompared](body)
 	}
@@ -156,6 +159,10 @@ func whole(e Event) Event {
 		return e
 	case KeySealed:
 		e.Recipients = full(e.Recipients)
+		return e
+	case ArchiveWritten:
+		e.Runs = slices.Compact(slices.Sorted(slices.Values(e.Runs)))
+		e.Recipients, e.StartedAt, e.FinishedAt = full(e.Recipients), second(e.StartedAt), second(e.FinishedAt)
 		return e
 	case KeyRotated:
 		e.Removed = full(e.Removed)
@@ -285,6 +292,11 @@ func check(e Event) error {
 		return checkNames(e.Kind(), e.Target)
 	case SiteRecovered:
 		return checkNames(e.Kind(), e.Target)
+	case ArchiveWritten:
+		if len(e.Runs) == 0 {
+			return fmt.Errorf("event %s: set %q holds no run", e.Kind(), e.Set)
+		}
+		return checkNames(e.Kind(), append([]string{e.Set, e.SHA256}, e.Runs...)...)
 	case HoldSet:
 		return checkNames(e.Kind(), e.Run)
 	case RunShrank:

@@ -577,6 +577,22 @@ type SiteRecovered struct {
 	Host     string `json:"host"`
 }
 
+// ArchiveWritten records a set of offline media that was written and read back.
+type ArchiveWritten struct {
+	Set        string     `json:"set"`
+	Runs       []string   `json:"runs"`
+	SHA256     string     `json:"sha256"` // of the set's index, which holds the digests of its volumes
+	Discs      int        `json:"discs"`
+	Volumes    int        `json:"volumes"`
+	Bytes      int64      `json:"bytes"`
+	Recipients []SealedTo `json:"recipients"`
+	Verified   bool       `json:"verified"` // every volume was read back from the medium
+	Opened     bool       `json:"opened"`   // and decrypted by a custodian, its content compared
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt time.Time  `json:"finished_at"`
+	By         string     `json:"by"`
+}
+
 // HoldSet stops (Held) or resumes deletion of a run.
 type HoldSet struct {
 	Run    string `json:"run"`
@@ -636,3 +652,4 @@ func (KeyShredded) Kind() string        { return "key-shredded" }
 func (SelfSaved) Kind() string          { return "self-saved" }
 func (SelfTested) Kind() string         { return "self-tested" }
 func (SiteRecovered) Kind() string      { return "site-recovered" }
+func (ArchiveWritten) Kind() string     { return "archive-written" }

@@ -97,6 +97,8 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindSelfTested, e.Target, seq, at)
 	case SiteRecovered:
 		return p.mark(ctx, kindRecovered, e.Target, seq, at)
+	case ArchiveWritten:
+		return p.archive(ctx, seq, at, e)
 	case CheckFinished:
 		return p.finishCheck(ctx, seq, at, e)
 	case RetentionApplied:

@@ -129,7 +129,7 @@ func (s story) event() catalog.Event {
 	case 23:
 		return catalog.RepositoryPruned{Target: target, State: pick(s, catalog.RunComplete, catalog.RunFailed), FinishedAt: s.past()}
 	case 19:
-		return catalog.HoldSet{Run: run, Held: s.IntN(2) == 0}
+		return pick[catalog.Event](s, catalog.HoldSet{Run: run, Held: s.IntN(2) == 0}, catalog.ArchiveWritten{Set: "s1", SHA256: "x", Runs: []string{run, s.run()}})
 	case 20:
 		return pick[catalog.Event](s, catalog.TargetEnrolled{Target: target, ID: run}, catalog.CheckpointAnchored{Target: target, Size: s.Int64N(9)})
 	}

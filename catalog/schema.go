@@ -83,7 +83,7 @@ func kinds() []string {
 		26: "beat", 27: "config-refused", 28: "clock-jumped", 29: "checkpoint-anchored", 30: "hold-set", 31: "restore-finished",
 		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned", 35: "run-shrank",
 		36: "deletion-challenged", 37: "locks-renewed", 38: "target-recovered",
-		39: "key-sealed", 40: "escrow-drilled", 41: "key-rotated", 42: "key-shredded", 43: "self-saved", 44: "self-tested", 45: "site-recovered",
+		39: "key-sealed", 40: "escrow-drilled", 41: "key-rotated", 42: "key-shredded", 43: "self-saved", 44: "self-tested", 45: "site-recovered", 46: "archive-written",
 	}
 }
 
@@ -107,6 +107,7 @@ const (
 	kindSaved       = 43
 	kindSelfTested  = 44
 	kindRecovered   = 45
+	kindArchived    = 46
 	stateRunning    = 0
 	stateComplete   = 1
 	stateIncomplete = 2

@@ -91,6 +91,31 @@ func recipient(text string) (age.Recipient, error) {
 	return all[0], nil
 }
 
+// Recipients returns the public keys of custodians for one age file, which each of
+// them can open alone. Keys of the classic and of the post-quantum sort together
+// are refused: age does not mix them, because the file would only be as good as
+// the weaker ones.
+func Recipients(to []Custodian) ([]age.Recipient, error) {
+	const op = "encrypt to the custodians"
+	var all []age.Recipient
+	quantum := 0
+	for _, c := range to {
+		r, err := recipient(c.Recipient)
+		if err != nil {
+			return nil, fault.New(fault.Usage, op, fmt.Errorf("the public key of custodian %q cannot be used", c.Name), "correct its recipient in the configuration")
+		}
+		if _, is := r.(*age.HybridRecipient); is {
+			quantum++
+		}
+		all = append(all, r)
+	}
+	if quantum != 0 && quantum != len(all) {
+		return nil, fault.New(fault.Refused, op, errors.New("some custodians have post-quantum keys and others do not, and one file cannot be for both"),
+			"give all custodians keys of one sort")
+	}
+	return all, nil
+}
+
 // Open decrypts what Seal made. The kind of the error is WrongKey when the
 // identities are not those of a custodian it was sealed to, and Damaged when what
 // is there is not whole.

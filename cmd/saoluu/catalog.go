@@ -117,6 +117,13 @@ func catalogShow(a *app) *cobra.Command {
 			} else if hold.Run != "" {
 				shown.Hold = &shownHold{hold.HoldSet, hold.At}
 			}
+			archives, err := cat.ArchivesOf(cmd.Context(), run.Run, clockNow()())
+			if err != nil {
+				return err
+			}
+			for _, one := range archives {
+				shown.Archives = append(shown.Archives, shownArchive{one.Event, one.At})
+			}
 			said, err := withoutZero(shown)
 			if err != nil {
 				return err

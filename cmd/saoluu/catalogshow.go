@@ -18,10 +18,16 @@ type shownRun struct {
 	Held        bool                 `json:"held"`
 	Gone        map[string]time.Time `json:"gone"` // target to when its copy was found to be no more
 	Hold        *shownHold           `json:"hold"`
+	Archives    []shownArchive       `json:"archives"` // sets of offline media that hold it
 }
 
 type shownHold struct {
 	catalog.HoldSet
+	At time.Time `json:"at"`
+}
+
+type shownArchive struct {
+	catalog.ArchiveWritten
 	At time.Time `json:"at"`
 }
 

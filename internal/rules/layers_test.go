@@ -14,10 +14,11 @@ const anything = "*"
 // new one is placed on purpose.
 var layers = map[string][]string{
 	"cmd":        {anything},
-	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention", "escrow"},
+	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention", "escrow", "archive"},
 	"retention":  {}, // pure: what is known goes in, a plan comes out
 	"config":     {},
 	"escrow":     {},
+	"archive":    {}, // knows sets of media; what is put on them it is handed
 	"sources":    {},
 	"targets":    {"restic"},
 	"restic":     {},

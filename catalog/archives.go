@@ -1,0 +1,29 @@
+package catalog
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// archive marks every run of a set.
+func (p *projection) archive(ctx context.Context, seq, at int64, e ArchiveWritten) error {
+	for _, run := range e.Runs {
+		if err := p.mark(ctx, kindArchived, run, seq, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ArchivesOf returns the sets of offline media that hold a run, as known at asOf,
+// the oldest first.
+func (c *Catalog) ArchivesOf(ctx context.Context, run string, asOf time.Time) ([]Dated[ArchiveWritten], error) {
+	all, err := datedOf[ArchiveWritten](ctx, c, kindArchived, asOf)
+	held := map[string]bool{}
+	return slices.DeleteFunc(all, func(d Dated[ArchiveWritten]) bool {
+		twice := held[d.Event.Set] // an entry comes once for each of its runs
+		held[d.Event.Set] = true
+		return twice || !slices.Contains(d.Event.Runs, run)
+	}), err
+}

@@ -30,6 +30,8 @@ mkfs.ext4                           e2fsprogs        real file systems as target
 /usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
 unzip                               unzip            opening evidence bundles the way a stranger would
+age                                 age              opening archives the way a stranger would
+zstd                                zstd             opening archives the way a stranger would
 ps                                  procps           no process may be left behind
 systemd-analyze                     systemd          checking the unit file
 chromium                            chromium         printing and photographing the report

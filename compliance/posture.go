@@ -299,10 +299,12 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 func (p *posture) fresh(a catalog.Asset, j catalog.JobState, r *reasons) {
 	if j.LastGoodAt.IsZero() {
 		switch {
+		case j.LastState == catalog.RunComplete:
+			r.add(Failing, "no backup of it is good any more")
 		case j.Overdue > 0 || p.now.Sub(p.inv.Since[a.Job]) > importantAge:
-			r.add(Failing, "never backed up")
+			r.add(Failing, "there is no good backup")
 		default:
-			r.add(Warning, "not backed up yet")
+			r.add(Warning, "no good backup yet")
 		}
 		return
 	}

@@ -126,11 +126,11 @@ func TestPosture(t *testing.T) {
 		{"never ran, not due yet", func(k *kept, j *catalog.JobState, _ *catalog.TargetState) {
 			*j = catalog.JobState{Job: testJob, InInventory: true, NextDue: at(t, "2026-05-21")}
 			k.inv.Since[testJob] = at(t, "2026-05-19")
-		}, Warning, "not backed up yet"},
+		}, Warning, "no good backup yet"},
 		{"never ran and overdue", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
 			*j = catalog.JobState{Job: testJob, InInventory: true, NextDue: at(t, "2026-05-20"), Overdue: 1, OldestOverdue: at(t, "2026-05-20")}
-		}, Failing, "never backed up"},
-		{"the catalog knows nothing of the job", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.jobs = nil }, Failing, "never backed up"},
+		}, Failing, "there is no good backup"},
+		{"the catalog knows nothing of the job", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.jobs = nil }, Failing, "there is no good backup"},
 		{"the last run failed", func(_ *kept, j *catalog.JobState, _ *catalog.TargetState) {
 			j.LastState, j.LastError = catalog.RunFailed, "dump broke"
 		}, Failing, "the last run failed: dump broke"},

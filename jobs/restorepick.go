@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"saoluu/catalog"
@@ -18,7 +19,11 @@ import (
 func (r *Runner) pickRestore(ctx context.Context, job config.Job, pick Pick) (catalog.Run, catalog.Copy, error) {
 	if pick.Run == "" {
 		var chosen catalog.TestFinished
-		run, copied, err := r.pick(ctx, job, pick, &chosen)
+		run, err := r.pickRun(ctx, job, pick, &chosen)
+		var copied catalog.Copy
+		if err == nil {
+			copied, err = r.proven(ctx, job, run, pick.Target)
+		}
 		if fault.KindOf(err) == fault.Absent {
 			err = fault.New(fault.Absent, "", err, fault.HintOf(err)+
 				fmt.Sprintf(`, or take a run that is not good: "saoluu catalog list --job %[1]s" shows them, "saoluu restore %[1]s --run RUN" restores one`, job.Name))
@@ -44,6 +49,56 @@ func (r *Runner) pickRestore(ctx context.Context, job config.Job, pick Pick) (ca
 	}
 	return run, catalog.Copy{}, fault.New(fault.Absent, fmt.Sprintf("run %s of %q", run.Run, job.Name),
 		fmt.Errorf("nothing of it lies on %s", cmp.Or(pick.Target, "any target")), hint)
+}
+
+// proven chooses the copy to restore when it matters, which is not the one to test:
+// first one of this very run that a restore test has passed, then one on a target
+// whose last test passed, then an untried one, and last one on a target whose last
+// test did not pass. Among equals it is the job's preferred target.
+func (r *Runner) proven(ctx context.Context, job config.Job, run catalog.Run, target string) (catalog.Copy, error) {
+	passed := map[string]bool{} // tests of this run, by target
+	last := map[string]string{} // verdict of the newest test of the job, by target
+	for t, err := range r.Catalog.Tests(ctx, catalog.TestQuery{Job: job.Name}) {
+		if err != nil {
+			return catalog.Copy{}, err
+		}
+		last[t.Target] = t.Verdict
+		if t.Run == run.Run {
+			passed[t.Target] = t.Verdict == catalog.VerdictPassed
+		}
+	}
+	rank := func(c catalog.Copy) int {
+		switch verdict, tried := last[c.Target]; {
+		case passed[c.Target]:
+			return 0
+		case verdict == catalog.VerdictPassed:
+			return 1
+		case !tried:
+			return 2
+		}
+		return 3
+	}
+	prefers := func(c catalog.Copy) int {
+		if i := slices.Index(job.Targets, c.Target); i >= 0 {
+			return i
+		}
+		return len(job.Targets)
+	}
+	candidates := slices.DeleteFunc(slices.Clone(run.Copies), func(c catalog.Copy) bool {
+		return c.State != catalog.RunComplete || !run.Gone[c.Target].IsZero() || target != "" && c.Target != target
+	})
+	if len(candidates) == 0 {
+		return catalog.Copy{}, noCopy(job, run, target)
+	}
+	return slices.MinFunc(candidates, func(a, b catalog.Copy) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(prefers(a), prefers(b)))
+	}), nil
+}
+
+// noCopy is the error of a run with no good copy on a target, "" for any.
+func noCopy(job config.Job, run catalog.Run, target string) error {
+	return fault.New(fault.Unknown, fmt.Sprintf("run %s of %q", run.Run, job.Name), fmt.Errorf("no good copy on %s", cmp.Or(target, "any target")),
+		fmt.Sprintf(`run "saoluu catalog list --job %s" to see what lies where`, job.Name))
 }
 
 // otherCopies names the targets that hold good copies of a run besides one.

@@ -354,7 +354,7 @@ func (r *Runner) pickCopy(ctx context.Context, job config.Job, run catalog.Run, 
 		}
 	}
 	if len(candidates) == 0 {
-		return catalog.Copy{}, fault.New(fault.Unknown, fmt.Sprintf("run %s of %q", run.Run, job.Name), fmt.Errorf("no good copy on %s", cmp.Or(target, "any target")), "")
+		return catalog.Copy{}, noCopy(job, run, target)
 	}
 	return slices.MinFunc(candidates, func(a, b catalog.Copy) int { return tested[a.Target].Compare(tested[b.Target]) }), nil
 }

@@ -29,7 +29,8 @@ func (c Checkpoint) Text() string {
 // SignCheckpoint returns c as a signed note. The origin must be the signer's name.
 func SignCheckpoint(c Checkpoint, signer note.Signer) ([]byte, error) {
 	if c.Origin != signer.Name() {
-		return nil, fault.New(fault.Usage, fmt.Sprintf("sign a checkpoint of %q", c.Origin), fmt.Errorf("the key is that of %q", signer.Name()), "")
+		return nil, fault.New(fault.Usage, fmt.Sprintf("sign a checkpoint of %q", c.Origin), fmt.Errorf("the key is that of %q", signer.Name()),
+			"a site keeps its code for life: put site.code back")
 	}
 	signed, err := note.Sign(&note.Note{Text: c.Text()}, signer)
 	if err != nil {

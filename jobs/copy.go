@@ -40,7 +40,8 @@ func owed(fin catalog.RunFinished) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fault.New(fault.Incomplete, "", errors.Join(problems...), "run \"saoluu upkeep\" when the target is back")
+	return fault.New(fault.Incomplete, "", errors.Join(problems...),
+		"run \"saoluu upkeep\" when the target is back; \"saoluu doctor\" says what is wrong with it")
 }
 
 // copyRun copies one run's snapshots from one target to another.

@@ -284,7 +284,10 @@ func (f found) check(ctx context.Context, partial bool, show func(Progress)) (ba
 			}
 			continue
 		}
-		digest, size, err := digestOf(filepath.Join(dir, v.Name), tell)
+		digest, size, err := digestOf(ctx, filepath.Join(dir, v.Name), tell)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // not a fault of the medium
+		}
 		why, err := judge(v.SHA256, digest, err)
 		if err != nil {
 			return nil, err
@@ -298,7 +301,7 @@ func (f found) check(ctx context.Context, partial bool, show func(Progress)) (ba
 			bad = append(bad, Problem{v.Name, v.Disc, why})
 		}
 	}
-	texts, err := f.checkTexts()
+	texts, err := f.checkTexts(ctx)
 	return append(bad, texts...), err
 }
 
@@ -318,7 +321,7 @@ func judge(want, got string, err error) (string, error) {
 }
 
 // checkTexts compares the small files of each disc with its sums.
-func (f found) checkTexts() (bad Problems, err error) {
+func (f found) checkTexts(ctx context.Context) (bad Problems, err error) {
 	for _, disc := range f.discs() {
 		list, err := readSmall(filepath.Join(f.dirs[disc], SumsFile))
 		if err != nil {
@@ -329,7 +332,10 @@ func (f found) checkTexts() (bad Problems, err error) {
 			if name != GuideFile && name != ReadmeFile {
 				continue
 			}
-			digest, _, err := digestOf(filepath.Join(f.dirs[disc], name), nil)
+			digest, _, err := digestOf(ctx, filepath.Join(f.dirs[disc], name), nil)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			why, err := judge(want, digest, err)
 			if err != nil {
 				return nil, err
@@ -356,7 +362,7 @@ func (f found) open(ctx context.Context, identities []age.Identity, show func(Pr
 		if show != nil {
 			show(Progress{Step: "open", Done: done, Total: f.index.Bytes})
 		}
-	}}, identities...)
+	}, stopped: func() error { return context.Cause(ctx) }}, identities...)
 	var nobody *age.NoIdentityMatchError
 	switch {
 	case errors.As(err, &nobody):

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -170,7 +171,7 @@ func (v *volumeReader) Close() error {
 
 // digestOf reads a file from its medium, not from memory: its pages are dropped
 // first, as far as the kernel does so (posix_fadvise(2)).
-func digestOf(path string, show func(n int64)) (digest string, size int64, err error) {
+func digestOf(ctx context.Context, path string, show func(n int64)) (digest string, size int64, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
@@ -178,17 +179,23 @@ func digestOf(path string, show func(n int64)) (digest string, size int64, err e
 	defer func() { err = errors.Join(err, file.Close()) }()
 	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED) // not every file system can: then memory vouches
 	sum := sha256.New()
-	size, err = io.Copy(sum, &shown{r: file, show: show})
+	size, err = io.Copy(sum, &shown{r: file, show: show, stopped: func() error { return context.Cause(ctx) }})
 	return hex.EncodeToString(sum.Sum(nil)), size, err
 }
 
-// shown tells how much has been read.
+// shown tells how much has been read, and stops when it is told to.
 type shown struct {
-	r    io.Reader
-	show func(n int64)
+	r       io.Reader
+	show    func(n int64)
+	stopped func() error // may be nil
 }
 
 func (s *shown) Read(p []byte) (int, error) {
+	if s.stopped != nil {
+		if err := s.stopped(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := s.r.Read(p)
 	if s.show != nil {
 		s.show(int64(n))

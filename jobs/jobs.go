@@ -37,6 +37,7 @@ type Runner struct {
 	Now        func() time.Time // wall clock
 	Log        zerolog.Logger
 	Show       func(Progress) // told how far a long step is; may be nil; must not block
+	Confine    []string       // command that confines throwaway servers; see verify.Tester
 	Clock      *Clock         // tells whether the wall clock can be believed
 }
 

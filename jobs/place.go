@@ -96,15 +96,17 @@ func (r *Runner) s3(name string, t config.Target, id string, said targets.Declar
 // of each other's way. Kinds that are not a local path change the address.
 func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
 	repo := restic.Repo{
-		Name: name, URL: t.Path, PasswordFile: r.keyPath(name), Fast: r.shortcut(name),
+		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
 		Gate: r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
 	}
-	if t.Password == "" {
-		return repo, nil
+	if t.Password != "" {
+		var err error
+		if repo.PasswordFile, err = r.Shared.secretPath(t.Password, r.secrets()); err != nil {
+			return repo, err
+		}
 	}
-	path, err := r.Shared.secretPath(t.Password, r.secrets())
-	repo.PasswordFile = path
-	return repo, err
+	repo.Fast = r.shortcut(name, repo.PasswordFile)
+	return repo, nil
 }
 
 // keyPath is where init keeps the repository key it made for a target.

@@ -148,7 +148,7 @@ const withoutFacts = " without facts"
 
 // tester makes the restore tester of this site.
 func (r *Runner) tester() *verify.Tester {
-	return &verify.Tester{Engine: r.Engine, Scratch: r.Config.Paths.Scratch, Now: r.Now}
+	return &verify.Tester{Engine: r.Engine, Scratch: r.Config.Paths.Scratch, Now: r.Now, Confine: r.Confine}
 }
 
 // factsOf reads what was true of the source when the run was made.

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,7 +51,7 @@ type cluster struct {
 	sockets    string
 	superuser  string
 	credential *command.Credential
-	shed       []string // in front of every program: gives up capabilities we were handed
+	shed       []string // in front of every program: gives up rights and capabilities we were handed
 	process    *command.Process
 }
 
@@ -111,6 +112,9 @@ func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, e
 	}
 	if c.sockets, err = x.sandbox.socketFolder(x.tester.Sockets); err != nil {
 		return nil, err
+	}
+	if len(x.tester.Confine) > 0 && c.credential == nil {
+		c.shed = append(slices.Concat(x.tester.Confine, []string{"--read", filepath.Dir(c.bin), "--write", x.sandbox.dir, "--write", c.sockets, "--"}), c.shed...)
 	}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, boxError(c.dir, err)

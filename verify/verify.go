@@ -41,6 +41,9 @@ type Tester struct {
 	// empty means saoluu-sandbox, if there is one, else nobody. Not the user of a
 	// production server: what a database makes the throwaway one run would run as it.
 	User string
+	// Confine is the command that confines throwaway servers which run as our own
+	// user, because we are not root (command.ConfineMain); empty: they are not.
+	Confine []string
 	// Sockets is a folder with a short path for the servers' sockets; empty means
 	// the one for temporary files.
 	Sockets string

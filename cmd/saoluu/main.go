@@ -29,6 +29,9 @@ func run(args []string) int {
 	if len(args) > 0 && args[0] == "pump" {
 		return command.PumpMain(ctx, args[1:], os.Stdout, os.Stderr)
 	}
+	if len(args) > 0 && args[0] == "confine" {
+		return command.ConfineMain(args[1:], os.Stderr)
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

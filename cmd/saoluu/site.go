@@ -147,7 +147,7 @@ func (a *app) wire(ctx context.Context, c *config.Config) (*site, error) {
 	m := newMeter(os.Stderr, now)
 	return &site{meter: m, Runner: &jobs.Runner{
 		Config: c, ConfigFile: a.configPath, Catalog: cat, Engine: engine, Shared: &jobs.Shared{}, Version: version, Host: host, Now: now,
-		Log: consoleLog(), Show: m.show, Clock: newClock(),
+		Log: consoleLog(), Show: m.show, Clock: newClock(), Confine: []string{engine.Pump[0], "confine"},
 	}}, nil
 }
 

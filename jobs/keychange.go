@@ -221,7 +221,7 @@ func (r *Runner) daemonKeys(ctx context.Context, p place, ids []string) ([]strin
 
 // dropShortcuts removes the passwords of the daemon's keys of a target.
 func (r *Runner) dropShortcuts(target string) error {
-	found, err := filepath.Glob(r.fastKeyPath(target, "*"))
+	found, err := filepath.Glob(r.fastKeyPath(target, "*", "*"))
 	for _, path := range found {
 		err = errors.Join(err, removeDurably(path))
 	}

@@ -90,12 +90,12 @@ func (r *Runner) RotateKey(ctx context.Context, name, by string) (rotated catalo
 	if err := r.dropShortcuts(name); err != nil {
 		return rotated, secured, err
 	}
-	fresh, err := r.place(ctx, name) // without the shortcut that is gone
-	if err == nil {
-		err = r.quicken(ctx, fresh)
+	fresh, slow := r.place(ctx, name) // without the shortcut that is gone
+	if slow == nil {
+		slow = r.quicken(ctx, fresh)
 	}
-	if err != nil {
-		r.Log.Warn().Err(err).Str("target", name).Msg("the daemon has no key of its own; the next upkeep makes one")
+	if slow != nil {
+		r.Log.Warn().Err(slow).Str("target", name).Msg("the daemon has no key of its own; the next upkeep makes one")
 	}
 	if refused != nil {
 		err = fault.New(fault.Incomplete, op, fmt.Errorf("the new key is in use, and %d old one(s) still open the repository: %w", len(rotated.Left), refused),

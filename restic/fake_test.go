@@ -69,7 +69,7 @@ func TestBackupByAFakeRestic(t *testing.T) {
 		{name: "denied", script: `echo '{"message_type":"exit_error","message":"open config: permission denied"}' >&2; exit 1`, kind: fault.Denied},
 		{name: "hangs silently", script: "sleep 60", kind: fault.TimedOut, text: "no progress", stall: 200 * time.Millisecond},
 		{name: "hangs chatting", script: `while :; do echo '{"message_type":"status","bytes_done":5}'; sleep 0.02; done`, kind: fault.TimedOut, text: "no progress", stall: 300 * time.Millisecond},
-		{name: "slow but moving", script: `i=0; while [ $i -lt 10 ]; do i=$((i+1)); echo "{\"message_type\":\"status\",\"bytes_done\":$i}"; sleep 0.1; done; ` + goodSummary, id: idA, stall: 700 * time.Millisecond},
+		{name: "slow but moving", script: `i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo "{\"message_type\":\"status\",\"bytes_done\":$i}"; sleep 0.2; done; ` + goodSummary, id: idA, stall: 4 * time.Second},
 		{name: "absurd figures", script: `echo '{"message_type":"status","seconds_remaining":99999999999999999999999,"bytes_done":1e99}'; ` + goodSummary, id: idA},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -105,26 +105,15 @@ func (c *Catalog) Compared(ctx context.Context, asOf time.Time) (Comparison, err
 // Controls returns the newest negative control of each kind of source, as known
 // at asOf.
 func (c *Catalog) Controls(ctx context.Context, asOf time.Time) (map[string]Control, error) {
-	query, args := newestMarked(kindControl, asOf)
-	list, err := collect(decoded(ctx, c, "read negative controls", query, args,
-		func(e ControlFinished, _, at int64) Control { return Control{e, instant(at)} }))
-	controls := make(map[string]Control, len(list))
-	for _, ctl := range list {
-		controls[ctl.Source] = ctl
-	}
-	return controls, err
+	return newestBy(ctx, c, "read negative controls", kindControl, asOf,
+		func(e ControlFinished, _, at int64) Control { return Control{e, instant(at)} }, func(row Control) string { return row.Source })
 }
 
 // Shrunk returns, by job, the newest good run that saved far less than those
 // before it, as known at asOf.
 func (c *Catalog) Shrunk(ctx context.Context, asOf time.Time) (map[string]RunShrank, error) {
-	query, args := newestMarked(kindShrank, asOf)
-	list, err := collect(decoded(ctx, c, "read the runs that shrank", query, args, func(e RunShrank, _, _ int64) RunShrank { return e }))
-	shrunk := make(map[string]RunShrank, len(list))
-	for _, s := range list {
-		shrunk[s.Job] = s
-	}
-	return shrunk, err
+	return newestBy(ctx, c, "read the runs that shrank", kindShrank, asOf,
+		func(e RunShrank, _, _ int64) RunShrank { return e }, func(e RunShrank) string { return e.Job })
 }
 
 // A ChallengeRow is the newest attempt to delete from a target.
@@ -137,23 +126,24 @@ type ChallengeRow struct {
 // Challenges returns, by target, the newest attempt to delete what must not be
 // deletable, as known at asOf.
 func (c *Catalog) Challenges(ctx context.Context, asOf time.Time) (map[string]ChallengeRow, error) {
-	query, args := newestMarked(kindChallenge, asOf)
-	list, err := collect(decoded(ctx, c, "read attempts to delete", query, args,
-		func(e DeletionChallenged, seq, at int64) ChallengeRow { return ChallengeRow{e, seq, instant(at)} }))
-	newest := make(map[string]ChallengeRow, len(list))
-	for _, one := range list {
-		newest[one.Target] = one
-	}
-	return newest, err
+	return newestBy(ctx, c, "read attempts to delete", kindChallenge, asOf,
+		func(e DeletionChallenged, seq, at int64) ChallengeRow { return ChallengeRow{e, seq, instant(at)} },
+		func(row ChallengeRow) string { return row.Target })
 }
 
 // Renewals returns, by target, the newest renewal of locks, as known at asOf.
 func (c *Catalog) Renewals(ctx context.Context, asOf time.Time) (map[string]LocksRenewed, error) {
-	query, args := newestMarked(kindRenewal, asOf)
-	list, err := collect(decoded(ctx, c, "read renewed locks", query, args, func(e LocksRenewed, _, _ int64) LocksRenewed { return e }))
-	newest := make(map[string]LocksRenewed, len(list))
+	return newestBy(ctx, c, "read renewed locks", kindRenewal, asOf,
+		func(e LocksRenewed, _, _ int64) LocksRenewed { return e }, func(e LocksRenewed) string { return e.Target })
+}
+
+// newestBy reads the newest entry of a rare kind of each subject.
+func newestBy[E Event, R any](ctx context.Context, c *Catalog, op string, kind int, asOf time.Time, row func(e E, seq, at int64) R, subject func(R) string) (map[string]R, error) {
+	query, args := newestMarked(kind, asOf)
+	list, err := collect(decoded(ctx, c, op, query, args, row))
+	newest := make(map[string]R, len(list))
 	for _, one := range list {
-		newest[one.Target] = one
+		newest[subject(one)] = one
 	}
 	return newest, err
 }

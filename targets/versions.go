@@ -93,8 +93,8 @@ func (s *S3) canary(ctx context.Context) (version string, until time.Time, err e
 		if o.IsDeleteMarker {
 			continue
 		}
-		_, kept, err := client.GetObjectRetention(ctx, s.Bucket, o.Key, o.VersionID)
-		if err == nil && kept != nil && kept.After(s.Now().Add(2*time.Hour)) {
+		mode, kept, err := client.GetObjectRetention(ctx, s.Bucket, o.Key, o.VersionID)
+		if err == nil && inCompliance(mode) && kept != nil && kept.After(s.Now().Add(2*time.Hour)) {
 			return o.VersionID, *kept, nil
 		}
 	}
@@ -105,13 +105,19 @@ func (s *S3) canary(ctx context.Context) (version string, until time.Time, err e
 	if err != nil {
 		return "", time.Time{}, s.classed(err)
 	}
-	_, kept, err := client.GetObjectRetention(ctx, s.Bucket, made.Key, made.VersionID)
-	if err != nil || kept == nil {
+	mode, kept, err := client.GetObjectRetention(ctx, s.Bucket, made.Key, made.VersionID)
+	if err := s.unreached(err); err != nil {
+		return "", time.Time{}, err
+	}
+	if err != nil || kept == nil || !inCompliance(mode) {
 		return "", time.Time{}, fault.New(fault.Refused, fmt.Sprintf("target %q", s.Name),
 			fmt.Errorf("what is written to bucket %q is not locked", s.Bucket), "set the bucket's default retention again with \"saoluu init\"")
 	}
 	return made.VersionID, *kept, nil
 }
+
+// inCompliance reports whether a lock is one that no key can lift.
+func inCompliance(mode *minio.RetentionMode) bool { return mode != nil && *mode == minio.Compliance }
 
 // Renew prolongs the locks of all present objects by the target's period when the
 // first of them would have less than half a period left. Objects that restic has

@@ -98,6 +98,18 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[SiteRecovered](body)
 	case "archive-written":
 		return decodeAs[ArchiveWritten](body)
+	case "medium-registered":
+		return decodeAs[MediumRegistered](body)
+	case "medium-seen":
+		return decodeAs[MediumSeen](body)
+	case "medium-refused":
+		return decodeAs[MediumRefused](body)
+	case "medium-handed":
+		return decodeAs[MediumHanded](body)
+	case "medium-inspected":
+		return decodeAs[MediumInspected](body)
+	case "medium-staged":
+		return decodeAs[MediumStaged](body)
 	case "catalog-compared":
 		return decodeAs[CatalogCompared](body)
 	}
@@ -163,6 +175,13 @@ func whole(e Event) Event {
 	case ArchiveWritten:
 		e.Runs = slices.Compact(slices.Sorted(slices.Values(e.Runs)))
 		e.Recipients, e.StartedAt, e.FinishedAt = full(e.Recipients), second(e.StartedAt), second(e.FinishedAt)
+		return e
+	case MediumStaged:
+		if e.Sanitisation != nil {
+			s := *e.Sanitisation
+			s.Runs = full(s.Runs)
+			e.Sanitisation = &s
+		}
 		return e
 	case KeyRotated:
 		e.Removed = full(e.Removed)
@@ -297,6 +316,21 @@ func check(e Event) error {
 			return fmt.Errorf("event %s: set %q holds no run", e.Kind(), e.Set)
 		}
 		return checkNames(e.Kind(), append([]string{e.Set, e.SHA256}, e.Runs...)...)
+	case MediumRegistered:
+		return checkNames(e.Kind(), e.Medium, e.ID, e.Filesystem, e.By)
+	case MediumSeen:
+		return checkNames(e.Kind(), e.Medium)
+	case MediumRefused:
+		return checkNames(e.Kind(), e.Reason)
+	case MediumHanded:
+		return checkNames(e.Kind(), e.Medium, e.To, e.Place, e.By)
+	case MediumInspected:
+		return checkNames(e.Kind(), e.Medium, e.By)
+	case MediumStaged:
+		if (e.Stage == StageSanitised) != (e.Sanitisation != nil) {
+			return fmt.Errorf("event %s: stage %q and a sanitisation record do not go together", e.Kind(), e.Stage)
+		}
+		return checkNames(e.Kind(), e.Medium, e.Stage, e.By)
 	case HoldSet:
 		return checkNames(e.Kind(), e.Run)
 	case RunShrank:

@@ -97,6 +97,18 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindSelfTested, e.Target, seq, at)
 	case SiteRecovered:
 		return p.mark(ctx, kindRecovered, e.Target, seq, at)
+	case MediumRegistered:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
+	case MediumSeen:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
+	case MediumRefused:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
+	case MediumHanded:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
+	case MediumInspected:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
+	case MediumStaged:
+		return p.mark(ctx, kindMedium, e.Medium, seq, at)
 	case ArchiveWritten:
 		return p.archive(ctx, seq, at, e)
 	case CheckFinished:

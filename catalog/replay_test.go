@@ -129,7 +129,10 @@ func (s story) event() catalog.Event {
 	case 23:
 		return catalog.RepositoryPruned{Target: target, State: pick(s, catalog.RunComplete, catalog.RunFailed), FinishedAt: s.past()}
 	case 19:
-		return pick[catalog.Event](s, catalog.HoldSet{Run: run, Held: s.IntN(2) == 0}, catalog.ArchiveWritten{Set: "s1", SHA256: "x", Runs: []string{run, s.run()}})
+		return pick[catalog.Event](s, catalog.HoldSet{Run: run, Held: s.IntN(2) == 0}, catalog.ArchiveWritten{Set: "s1", SHA256: "x", Runs: []string{run, s.run()}},
+			catalog.MediumRegistered{Medium: "usb", ID: "a", Filesystem: "u", By: "b"}, catalog.MediumSeen{Medium: "usb", Plugged: s.IntN(2) == 0},
+			catalog.MediumRefused{Reason: "unknown"}, catalog.MediumHanded{Medium: "usb", To: "t", Place: "p", By: "b"}, catalog.MediumInspected{Medium: "usb", By: "b"},
+			catalog.MediumStaged{Medium: "usb", Stage: catalog.StageSanitised, By: "b", Sanitisation: &catalog.Sanitisation{Method: "purge"}})
 	case 20:
 		return pick[catalog.Event](s, catalog.TargetEnrolled{Target: target, ID: run}, catalog.CheckpointAnchored{Target: target, Size: s.Int64N(9)})
 	}

@@ -84,6 +84,7 @@ func kinds() []string {
 		32: "catalog-compared", 33: "retention-planned", 34: "repository-pruned", 35: "run-shrank",
 		36: "deletion-challenged", 37: "locks-renewed", 38: "target-recovered",
 		39: "key-sealed", 40: "escrow-drilled", 41: "key-rotated", 42: "key-shredded", 43: "self-saved", 44: "self-tested", 45: "site-recovered", 46: "archive-written",
+		47: "medium-registered", 48: "medium-seen", 49: "medium-refused", 50: "medium-handed", 51: "medium-inspected", 52: "medium-staged",
 	}
 }
 
@@ -108,6 +109,7 @@ const (
 	kindSelfTested  = 44
 	kindRecovered   = 45
 	kindArchived    = 46
+	kindMedium      = 47 // marks all events about media
 	stateRunning    = 0
 	stateComplete   = 1
 	stateIncomplete = 2

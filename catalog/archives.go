@@ -19,11 +19,17 @@ func (p *projection) archive(ctx context.Context, seq, at int64, e ArchiveWritte
 // ArchivesOf returns the sets of offline media that hold a run, as known at asOf,
 // the oldest first.
 func (c *Catalog) ArchivesOf(ctx context.Context, run string, asOf time.Time) ([]Dated[ArchiveWritten], error) {
+	all, err := c.Archives(ctx, asOf)
+	return slices.DeleteFunc(all, func(d Dated[ArchiveWritten]) bool { return !slices.Contains(d.Event.Runs, run) }), err
+}
+
+// Archives returns the sets of offline media, as known at asOf, the oldest first.
+func (c *Catalog) Archives(ctx context.Context, asOf time.Time) ([]Dated[ArchiveWritten], error) {
 	all, err := datedOf[ArchiveWritten](ctx, c, kindArchived, asOf)
 	held := map[string]bool{}
 	return slices.DeleteFunc(all, func(d Dated[ArchiveWritten]) bool {
 		twice := held[d.Event.Set] // an entry comes once for each of its runs
 		held[d.Event.Set] = true
-		return twice || !slices.Contains(d.Event.Runs, run)
+		return twice
 	}), err
 }

@@ -84,6 +84,8 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[TargetRecovered](body)
 	case "key-sealed":
 		return decodeAs[KeySealed](body)
+	case "key-placed":
+		return decodeAs[KeyPlaced](body)
 	case "escrow-drilled":
 		return decodeAs[EscrowDrilled](body)
 	case "key-rotated":
@@ -299,6 +301,8 @@ func check(e Event) error {
 		return checkNames(e.Kind(), e.Target)
 	case KeySealed:
 		return checkNames(e.Kind(), e.Target)
+	case KeyPlaced:
+		return checkNames(e.Kind(), e.Target, e.From)
 	case EscrowDrilled:
 		return checkNames(e.Kind(), e.Target)
 	case KeyRotated:

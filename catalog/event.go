@@ -24,6 +24,7 @@ type InventorySet struct {
 	Classes      []ClassInfo `json:"classes"`
 	Targets      []TargetRow `json:"targets"`
 	Assets       []Asset     `json:"assets"`
+	Custodians   []SealedTo  `json:"custodians,omitempty"` // who is to be able to open the keys
 }
 
 // SiteInfo is the part of the configuration's [site] that reports print.
@@ -557,6 +558,7 @@ func (RestoreFinished) Kind() string    { return "restore-finished" }
 func (RunShrank) Kind() string          { return "run-shrank" }
 func (CatalogCompared) Kind() string    { return "catalog-compared" }
 func (KeySealed) Kind() string          { return "key-sealed" }
+func (KeyPlaced) Kind() string          { return "key-placed" }
 func (EscrowDrilled) Kind() string      { return "escrow-drilled" }
 func (KeyRotated) Kind() string         { return "key-rotated" }
 func (KeyShredded) Kind() string        { return "key-shredded" }

@@ -22,6 +22,24 @@ type SealedTo struct {
 	Fingerprint string `json:"fingerprint"` // of the public key, as ssh-keygen prints it
 }
 
+// KeyPlaced records how far the clear key of a target lies from the data it opens,
+// as it was measured. It is written when the measure differs from the last one.
+type KeyPlaced struct {
+	Target     string      `json:"target"`
+	Repository string      `json:"repository"`
+	From       string      `json:"from"` // one of the KeyFrom words
+	Separation *Separation `json:"separation"`
+	Exposed    bool        `json:"exposed,omitempty"` // others than the owner of its file can read it
+}
+
+// Where a target's key comes from. The words are stored: append only.
+const (
+	KeyFromState      = "state"      // made by saoluu, under paths.state
+	KeyFromFile       = "file"       // a file that the configuration names
+	KeyFromCredential = "credential" // passed by systemd; where it lies at rest cannot be seen
+	KeyFromAge        = "age"        // encrypted; what opens it is measured instead
+)
+
 // EscrowDrilled records that somebody tried to open a repository with the sealed
 // key and a custodian's identity alone.
 type EscrowDrilled struct {
@@ -29,6 +47,7 @@ type EscrowDrilled struct {
 	Custodian string `json:"custodian"` // empty: the identity is nobody's that is configured
 	OK        bool   `json:"ok"`
 	Error     string `json:"error,omitempty"`
+	ErrorKind string `json:"error_kind,omitempty"`
 }
 
 // KeyRotated records that a repository got a new key and lost the old one.
@@ -97,4 +116,7 @@ type ArchiveWritten struct {
 	StartedAt  time.Time  `json:"started_at"`
 	FinishedAt time.Time  `json:"finished_at"`
 	By         string     `json:"by"`
+	// Separation is how far what it was written to lies from the nearest of the data
+	// and of the targets. Absent in sets from before it was measured.
+	Separation *Separation `json:"separation,omitempty"`
 }

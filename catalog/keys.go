@@ -15,11 +15,13 @@ type Dated[E Event] struct {
 
 // A KeyState is what is known of the key of one target's repository.
 type KeyState struct {
-	First    time.Time            // when it was first sealed or printed; zero: never
-	Sealed   Dated[KeySealed]     // the newest
-	Drilled  Dated[EscrowDrilled] // the newest that succeeded
-	Rotated  Dated[KeyRotated]    // the newest
-	Shredded Dated[KeyShredded]   // the newest
+	First    time.Time              // when the key of its present repository was first sealed or printed; zero: never
+	Sealed   Dated[KeySealed]       // the newest
+	Placed   Dated[KeyPlaced]       // the newest
+	Drilled  Dated[EscrowDrilled]   // the newest that succeeded
+	Tries    []Dated[EscrowDrilled] // all drills, oldest first
+	Rotated  Dated[KeyRotated]      // the newest
+	Shredded Dated[KeyShredded]     // the newest
 }
 
 // KeyStates returns what is known of the keys, by target, as known at asOf.
@@ -31,10 +33,19 @@ func (c *Catalog) KeyStates(ctx context.Context, asOf time.Time) (map[string]Key
 	}
 	for _, e := range sealed {
 		s := states[e.Event.Target]
-		if s.First.IsZero() {
+		if s.First.IsZero() || s.Sealed.Event.Repository != e.Event.Repository {
 			s.First = e.At
 		}
 		s.Sealed = e
+		states[e.Event.Target] = s
+	}
+	placed, err := datedOf[KeyPlaced](ctx, c, kindPlaced, asOf)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range placed {
+		s := states[e.Event.Target]
+		s.Placed = e
 		states[e.Event.Target] = s
 	}
 	drilled, err := datedOf[EscrowDrilled](ctx, c, kindDrilled, asOf)
@@ -42,11 +53,11 @@ func (c *Catalog) KeyStates(ctx context.Context, asOf time.Time) (map[string]Key
 		return nil, err
 	}
 	for _, e := range drilled {
-		if e.Event.OK {
-			s := states[e.Event.Target]
+		s := states[e.Event.Target]
+		if s.Tries = append(s.Tries, e); e.Event.OK {
 			s.Drilled = e
-			states[e.Event.Target] = s
 		}
+		states[e.Event.Target] = s
 	}
 	rotated, err := datedOf[KeyRotated](ctx, c, kindRotated, asOf)
 	if err != nil {

@@ -85,6 +85,8 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindRenewal, e.Target, seq, at)
 	case KeySealed:
 		return p.mark(ctx, kindSealed, e.Target, seq, at)
+	case KeyPlaced:
+		return p.mark(ctx, kindPlaced, e.Target, seq, at)
 	case EscrowDrilled:
 		return p.mark(ctx, kindDrilled, e.Target, seq, at)
 	case KeyRotated:

@@ -134,7 +134,7 @@ func (s story) event() catalog.Event {
 			catalog.MediumRefused{Reason: "unknown"}, catalog.MediumHanded{Medium: "usb", To: "t", Place: "p", By: "b"}, catalog.MediumInspected{Medium: "usb", By: "b"},
 			catalog.MediumStaged{Medium: "usb", Stage: catalog.StageSanitised, By: "b", Sanitisation: &catalog.Sanitisation{Method: "purge"}})
 	case 20:
-		return pick[catalog.Event](s, catalog.TargetEnrolled{Target: target, ID: run}, catalog.CheckpointAnchored{Target: target, Size: s.Int64N(9)})
+		return pick[catalog.Event](s, catalog.KeyPlaced{Target: target, From: catalog.KeyFromState}, catalog.TargetEnrolled{Target: target, ID: run}, catalog.CheckpointAnchored{Target: target, Size: s.Int64N(9)})
 	}
 	return pick[catalog.Event](s, catalog.Beat{}, catalog.DaemonStarted{}, catalog.DaemonStopped{}, catalog.ConfigRefused{}, catalog.LockRemoved{Target: target}, catalog.RestoreFinished{Job: "a"})
 }
@@ -193,6 +193,7 @@ func TestEventsSurviveTheLedger(t *testing.T) {
 		catalog.CheckFinished{Target: "nas", Due: &odd, StartedAt: odd, FinishedAt: odd},
 		catalog.ClockJumped{Before: odd, After: odd},
 		catalog.RestoreFinished{Job: "a", StartedAt: odd, FinishedAt: odd},
+		catalog.KeyPlaced{Target: "nas", From: catalog.KeyFromAge, Separation: &catalog.Separation{Level: 2, How: "h"}, Exposed: true},
 		catalog.InventorySet{Assets: []catalog.Asset{{Job: "a", Title: "Văn bản <đến> & đi"}}},
 	} {
 		entry := f.add(e)[0]

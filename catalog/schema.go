@@ -85,6 +85,7 @@ func kinds() []string {
 		36: "deletion-challenged", 37: "locks-renewed", 38: "target-recovered",
 		39: "key-sealed", 40: "escrow-drilled", 41: "key-rotated", 42: "key-shredded", 43: "self-saved", 44: "self-tested", 45: "site-recovered", 46: "archive-written",
 		47: "medium-registered", 48: "medium-seen", 49: "medium-refused", 50: "medium-handed", 51: "medium-inspected", 52: "medium-staged",
+		53: "key-placed",
 	}
 }
 
@@ -110,6 +111,7 @@ const (
 	kindRecovered   = 45
 	kindArchived    = 46
 	kindMedium      = 47 // marks all events about media
+	kindPlaced      = 53
 	stateRunning    = 0
 	stateComplete   = 1
 	stateIncomplete = 2

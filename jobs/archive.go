@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -17,6 +18,8 @@ import (
 	"saoluu/escrow"
 	"saoluu/internal/fault"
 	"saoluu/restic"
+	"saoluu/sources"
+	"saoluu/targets"
 )
 
 // An ArchiveRequest says what goes to offline media.
@@ -110,11 +113,51 @@ func (r *Runner) recordArchive(ctx context.Context, done Archived, set archive.W
 	for _, run := range x.Runs {
 		done.Runs = append(done.Runs, run.Run)
 	}
+	done.Separation = r.archiveDistance(ctx, q)
 	_, err := r.Catalog.Append(context.WithoutCancel(ctx), done.ArchiveWritten)
 	if err != nil {
 		err = fault.New(fault.KindOf(err), fmt.Sprintf("record archive %s, which is whole", x.Set), err, fault.HintOf(err))
 	}
 	return done, err
+}
+
+// archiveDistance measures how far what a set was written to lies from the nearest
+// of the data in it and of all targets. A set that lies on a disk with one of them
+// is lost with it.
+func (r *Runner) archiveDistance(ctx context.Context, q ArchiveRequest) *catalog.Separation {
+	unknown := func(err error) *catalog.Separation { return &catalog.Separation{Unknown: true, How: fault.Public(err)} }
+	var beside []string
+	for _, job := range q.Jobs {
+		source, err := r.source(job)
+		if err != nil {
+			return unknown(err)
+		}
+		locator, knows := source.(sources.Locator)
+		if !knows {
+			return &catalog.Separation{Unknown: true, How: "the source does not say where its data lie"}
+		}
+		locations, err := locator.Locations(ctx)
+		if err != nil {
+			return unknown(err)
+		}
+		beside = append(beside, locations...)
+	}
+	for _, t := range r.Config.Targets {
+		switch {
+		case t.Type == "local":
+			beside = append(beside, t.Path)
+		case t.Host != "":
+			beside = append(beside, targets.HostLocation(t.Host))
+		case t.Address().Hostname() != "":
+			beside = append(beside, targets.HostLocation(t.Address().Hostname()))
+		}
+	}
+	slices.Sort(beside) // what is recorded does not hang on the order of a map
+	s, err := (&targets.Local{Path: q.Dir}).Separation(ctx, beside)
+	if err != nil {
+		return unknown(err)
+	}
+	return &catalog.Separation{Level: s.Level, How: s.How, Domain: s.Domain, Unknown: s.Unknown}
 }
 
 // archiveRun gathers what is to be put in for one job. It also returns how many

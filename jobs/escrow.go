@@ -105,6 +105,9 @@ func (r *Runner) SecureKey(ctx context.Context, name string) (Secured, error) {
 		return done, err
 	}
 	key, err := r.currentKey(ctx, p)
+	if err == nil {
+		err = r.placeKey(ctx, p)
+	}
 	if err != nil {
 		return done, err
 	}
@@ -325,10 +328,21 @@ func keyTroubles(c *config.Config, k catalog.KeyState, repository string, now ti
 			warn("no custodian has tried the sealed key for a year: run \"saoluu key drill\"")
 		}
 	}
+	if last := lastTry(k); !last.At.IsZero() && !last.Event.OK && last.At.After(k.Sealed.At) {
+		warn("the last try of its sealed key failed: %s", last.Event.Error)
+	}
 	if left := len(k.Rotated.Event.Left); left > 0 {
 		warn("%d old key(s) still open it", left)
 	}
 	return found
+}
+
+// lastTry is the newest drill, however it went; zero if there was none.
+func lastTry(k catalog.KeyState) (last catalog.Dated[catalog.EscrowDrilled]) {
+	if n := len(k.Tries); n > 0 {
+		last = k.Tries[n-1]
+	}
+	return last
 }
 
 func selfTroubles(s catalog.SelfState, now time.Time) []Trouble {

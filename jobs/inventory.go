@@ -12,6 +12,7 @@ import (
 
 	"saoluu/catalog"
 	"saoluu/config"
+	"saoluu/escrow"
 )
 
 // methods are the words of the inventory's column "method" (39/2024/QĐ-UBND,
@@ -77,6 +78,9 @@ func inventory(c *config.Config) catalog.InventorySet {
 		t := c.Targets[name]
 		set.Targets = append(set.Targets, catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External, Prune: t.PruneEvery.String(),
 			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour))})
+	}
+	for _, to := range custodians(c) {
+		set.Custodians = append(set.Custodians, catalog.SealedTo{Custodian: to.Name, Fingerprint: escrow.Fingerprint(to.Recipient)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Jobs)) {
 		set.Assets = append(set.Assets, asset(name, c.Jobs[name]))

@@ -50,7 +50,7 @@ func (r *Runner) DrillKey(ctx context.Context, name, identity string) (custodian
 	}
 	drilled := catalog.EscrowDrilled{Target: name, Custodian: custodian, OK: err == nil}
 	if err != nil {
-		drilled.Error = fault.Public(err)
+		drilled.Error, drilled.ErrorKind = fault.Public(err), string(fault.KindOf(err))
 	}
 	_, written := r.Catalog.Append(context.WithoutCancel(ctx), drilled)
 	return custodian, errors.Join(err, written)

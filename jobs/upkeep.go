@@ -165,15 +165,16 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	if err := r.quicken(ctx, to); err != nil {
 		r.Log.Warn().Err(err).Str("target", to.name).Msg("no fast key: runs take longer")
 	}
+	placed := r.placeKey(ctx, to)
 	paid := r.payDebts(ctx, to, done)
 	older, err := r.compare(ctx, to, done)
 	if err != nil {
-		return errors.Join(paid, err)
+		return errors.Join(placed, paid, err)
 	}
 	read := r.reread(ctx, to, check)
 	if older != nil {
 		check.State = catalog.RunFailed
-		return errors.Join(older, paid, missing(check), read)
+		return errors.Join(older, placed, paid, missing(check), read)
 	}
 	guarded := r.guard(ctx, to, done)
 	deleted := errors.Join(r.retain(ctx, to, done, a), r.free(ctx, to, done))
@@ -183,7 +184,7 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	if saved == nil {
 		saved = r.testSelf(ctx, to, done)
 	}
-	return errors.Join(paid, missing(check), read, guarded, deleted, anchored, saved)
+	return errors.Join(placed, paid, missing(check), read, guarded, deleted, anchored, saved)
 }
 
 // reread reads the group of packs whose turn it is. The turn follows from the

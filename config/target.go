@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -17,14 +18,48 @@ import (
 type Target struct {
 	// The kind of storage: local is a folder of a mounted file system, s3 a bucket
 	// of an S3-compatible service, sftp a folder on an SSH server, rest a
-	// repository on a rest-server.
+	// repository on a rest-server, removable a disk of the register of media that
+	// is plugged in now and then.
 	// Example: type = "local"
-	Type string `toml:"type" need:"true" enum:"local|s3|sftp|rest"`
+	Type string `toml:"type" need:"true" enum:"local|removable|s3|sftp|rest"`
 
 	// Absolute path of the repository's folder, with sftp on the server. No two
 	// targets may share a folder or lie inside each other.
 	// Example: path = "/mnt/nas/saoluu"
 	Path string `toml:"path,omitempty" need:"true" of:"local|sftp"`
+
+	// Name of the medium in the register: "saoluu medium add" enters it. A medium
+	// has one target.
+	// Example: medium = "usb-a"
+	Medium string `toml:"medium,omitempty" need:"true" of:"removable"`
+
+	// Where the system mounts the medium (fstab, automount). Without it saoluu
+	// mounts and unmounts the medium itself, below its state, which only root may.
+	// Example: mount = "/mnt/usb-a"
+	Mount string `toml:"mount,omitempty" of:"removable"`
+
+	// The agency's handling label that the medium bears. Another medium is refused.
+	// Example: label = "noi-bo"
+	Label string `toml:"label,omitempty" of:"removable"`
+
+	// The state secrecy level the medium is meant for. Data of another level are
+	// refused.
+	// Example: secrecy = "none"
+	Secrecy string `toml:"secrecy,omitempty" of:"removable" default:"none" enum:"none|mat|toi_mat|tuyet_mat"`
+
+	// Set of media that take turns: one of them has to come back in time.
+	// Example: rotation = "ngoai-tru-so"
+	Rotation string `toml:"rotation,omitempty" of:"removable"`
+
+	// How long after it was filled the medium, or the next of its rotation, has to
+	// be plugged in again.
+	// Example: due_back = "7d"
+	DueBack calendar.Period `toml:"due_back,omitempty" of:"removable" default:"31d"`
+
+	// How long the medium may stay plugged in after it was filled: what is plugged
+	// in is in reach of whoever gets into the machine.
+	// Example: due_out = "1d"
+	DueOut calendar.Period `toml:"due_out,omitempty" of:"removable" default:"2d"`
 
 	// Address of the S3 service; https, or http on this machine only.
 	// Example: endpoint = "https://s3.example.vn"
@@ -126,7 +161,7 @@ type Target struct {
 
 	// Free space that a run must leave on the file system.
 	// Example: reserve = "1GiB"
-	Reserve calendar.Bytes `toml:"reserve" of:"local|sftp" default:"1GiB"`
+	Reserve calendar.Bytes `toml:"reserve" of:"local|sftp|removable" default:"1GiB"`
 }
 
 // Address returns the parsed Endpoint or URL, whichever the type has. It was
@@ -148,6 +183,8 @@ func (t Target) Place() string {
 		return fmt.Sprintf("%s:%s", t.Host, t.Path)
 	case "rest":
 		return t.URL
+	case "removable":
+		return "medium " + t.Medium
 	}
 	return t.Path
 }
@@ -162,9 +199,14 @@ func (t Target) Repository() string {
 		return fmt.Sprintf("sftp://%s@%s/%s", t.User, net.JoinHostPort(t.Host, strconv.Itoa(t.Port)), t.Path)
 	case "rest":
 		return "rest:" + strings.TrimSuffix(t.URL, "/") + "/"
+	case "removable":
+		return path.Join(cmp.Or(t.Mount, "/MOUNT-POINT"), MediumFolder)
 	}
 	return t.Path
 }
+
+// MediumFolder is the folder of a medium's file system that holds its repository.
+const MediumFolder = "saoluu"
 
 func (c checker) targets() {
 	nodes := c.named("targets")
@@ -182,6 +224,10 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func (c checker) target(t *Target, n *node) {
 	c.absolute(n, "path", t.Path)
+	c.absolute(n, "mount", t.Mount)
+	if n.good("medium") && !plainName.MatchString(t.Medium) {
+		c.tell(n, "medium", fmt.Sprintf("medium %q cannot be used", t.Medium), "use letters, digits, - and _")
+	}
 	c.absolute(n, "known_hosts", t.KnownHosts)
 	c.absolute(n, "ca", t.CA)
 	for key, s := range map[string]Secret{
@@ -240,13 +286,16 @@ func isLoopback(host string) bool {
 
 // sharing reports two targets that share a place.
 func (c checker) sharing(t, other *Target, n, at *node) {
-	key, shared := "path", false
+	key, what, shared := "path", "folder", false
 	switch {
 	case t.Type != other.Type:
 	case t.Type == "local":
 		shared = n.good("path") && at.good("path") && (inside(t.Path, other.Path) || inside(other.Path, t.Path))
 	case t.Type == "sftp":
 		shared = n.good("path") && at.good("path") && t.Host == other.Host && t.Port == other.Port && (inside(t.Path, other.Path) || inside(other.Path, t.Path))
+	case t.Type == "removable":
+		key, what = "medium", "medium"
+		shared = n.good("medium") && at.good("medium") && t.Medium == other.Medium
 	case t.Type == "s3":
 		key = "bucket"
 		shared = n.good("bucket") && at.good("bucket") && t.Address().Host == other.Address().Host && t.Bucket == other.Bucket &&
@@ -257,8 +306,8 @@ func (c checker) sharing(t, other *Target, n, at *node) {
 	}
 	if shared {
 		c.problems = append(c.problems, found{
-			at: n.place(key), text: fmt.Sprintf("targets %q and %q share a folder", at.name, n.name),
-			hint: "give each target a folder of its own", also: new(at.place(key)),
+			at: n.place(key), text: fmt.Sprintf("targets %q and %q share a %s", at.name, n.name, what),
+			hint: fmt.Sprintf("give each target a %s of its own", what), also: new(at.place(key)),
 		})
 	}
 }

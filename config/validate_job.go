@@ -58,8 +58,15 @@ func (c checker) jobTargets(j *Job, n *node) {
 		c.tell(n, "targets", "the job has no target", "name at least one")
 	}
 	for _, name := range j.Targets {
-		if c.lookup("targets", name) == nil {
+		found := c.lookup("targets", name)
+		if found == nil {
 			c.tell(n, "targets", fmt.Sprintf("there is no target %q", name), suggest(name, c.known("targets")))
+			continue
+		}
+		t := found.value.Addr().Interface().(*Target)
+		if t.Type == "removable" && n.good("secrecy") && found.good("secrecy") && j.Secrecy != t.Secrecy {
+			c.tell(n, "targets", fmt.Sprintf("the data are of secrecy %q, and the medium of target %q is for %q", j.Secrecy, name, t.Secrecy),
+				"keep data of different secrecy on different media")
 		}
 	}
 }

@@ -52,14 +52,15 @@ type TargetRow struct {
 	Type     string `json:"type"`
 	Site     string `json:"site,omitempty"`
 	External bool   `json:"external,omitempty"`
-	Prune    string `json:"prune_every,omitempty"` // how often space is freed, as a calendar.Period
-	Keeps    bool   `json:"keeps,omitempty"`       // its storage lets nobody delete, and is asked to now and then
-	LockDays int    `json:"lock_days,omitempty"`   // for how long it locks what is written; 0: no such lock
-	Medium   string `json:"medium,omitempty"`      // of a removable target: its name in the register
-	Label    string `json:"label,omitempty"`       // that the medium bears
-	Rotation string `json:"rotation,omitempty"`    // set of media that take turns; empty: it has none
-	DueBack  string `json:"due_back,omitempty"`    // how long after it was filled it has to come back, as a calendar.Period
-	DueOut   string `json:"due_out,omitempty"`     // how long it may stay plugged in after that
+	Prune    string `json:"prune_every,omitempty"`  // how often space is freed, as a calendar.Period
+	Keeps    bool   `json:"keeps,omitempty"`        // its storage lets nobody delete, and is asked to now and then
+	LockDays int    `json:"lock_days,omitempty"`    // for how long it locks what is written; 0: no such lock
+	Reread   string `json:"reread_every,omitempty"` // within which all of it is read back, as a calendar.Period
+	Medium   string `json:"medium,omitempty"`       // of a removable target: its name in the register
+	Label    string `json:"label,omitempty"`        // that the medium bears
+	Rotation string `json:"rotation,omitempty"`     // set of media that take turns; empty: it has none
+	DueBack  string `json:"due_back,omitempty"`     // how long after it was filled it has to come back, as a calendar.Period
+	DueOut   string `json:"due_out,omitempty"`      // how long it may stay plugged in after that
 }
 
 // An Asset is one row of the inventory: a job as the regulations see it.

@@ -329,16 +329,15 @@ func (p *projection) finishCheck(ctx context.Context, seq, at int64, e CheckFini
 
 // check brings a target's posture up to date with a re-read. One that could not
 // look says nothing of the packs, and a good one nothing of other groups: damage
-// once found stays until the same group has been read whole.
+// once found stays until the same packs have been read whole.
 func (t *targetRow) check(e CheckFinished) {
 	t.LastError, t.LastCheck, t.dirty = e.Error, e.State, true
-	switch e.State {
-	case RunComplete:
-		t.Damaged = slices.DeleteFunc(t.Damaged, func(n int) bool { return n == e.N || e.Of <= 1 })
-	case RunFailed:
-		if !slices.Contains(t.Damaged, e.N) {
-			t.Damaged = append(t.Damaged, e.N)
-			slices.Sort(t.Damaged)
+	for b := range PacksOf(e.N, e.Of) {
+		switch i, known := slices.BinarySearch(t.Damaged, b); {
+		case e.State == RunComplete && known:
+			t.Damaged = slices.Delete(t.Damaged, i, i+1)
+		case e.State == RunFailed && !known:
+			t.Damaged = slices.Insert(t.Damaged, i, b)
 		}
 	}
 	if e.State == RunComplete || e.State == RunFailed {

@@ -84,7 +84,7 @@ type TargetState struct {
 	LastError    string
 	LastCheckAt  time.Time // end of the last re-read that could look
 	LastCheck    string    // state of the last attempt, but RunFailed as long as Damaged is not empty
-	Damaged      []int     // groups of packs whose last re-read found damage
+	Damaged      []int     // packs whose last re-read found damage, by the first byte of their ids
 	LastPruneAt  time.Time // when its space was freed last
 	AnchoredAt   time.Time
 	AnchoredSize int64

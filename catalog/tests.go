@@ -82,6 +82,14 @@ func (c *Catalog) Checks(ctx context.Context, target string, asOf time.Time) ([]
 		func(e CheckFinished, seq, at int64) Check { return Check{e, seq, instant(at)} }))
 }
 
+// ChecksSince is Checks without those that were written before an instant.
+func (c *Catalog) ChecksSince(ctx context.Context, target string, from, asOf time.Time) ([]Check, error) {
+	query, args := marked(kindCheck, asOf)
+	query += ` AND m.subject=(SELECT id FROM names WHERE name=?) AND m.at>=? ORDER BY m.seq`
+	return collect(decoded(ctx, c, fmt.Sprintf("read the re-reads of target %q", target), query, append(args, target, ceil(from)),
+		func(e CheckFinished, seq, at int64) Check { return Check{e, seq, instant(at)} }))
+}
+
 // Anchors returns the checkpoints put on targets, oldest first, as known at asOf.
 func (c *Catalog) Anchors(ctx context.Context, asOf time.Time) ([]Anchor, error) {
 	query, args := marked(kindAnchor, asOf)

@@ -17,6 +17,7 @@ type targetFacts struct {
 	suspect  time.Time // when a restore test got damaged data, unless every group was read whole since
 	groups   int       // groups a full pass has
 	done     int       // groups read in the pass under way or last finished
+	cover    catalog.Coverage
 }
 
 // target reads a target's re-reads, once.
@@ -60,39 +61,14 @@ func (e *evaluation) readEnrolments(ctx context.Context) error {
 	return nil
 }
 
-// follow goes through the re-reads in order. A group is known to be whole since
-// it was last read; damage stands until the same group is read whole again. A
-// re-read that could not look changes nothing.
+// follow goes through the re-reads in order. A part is known to be whole since it
+// was last read; damage stands until the same part is read whole again. A re-read
+// that could not look changes nothing. Parts are told by the packs themselves, so
+// that what was read in another number of groups counts too.
 func (t *targetFacts) follow(checks []catalog.Check) {
-	whole, bad := map[int]time.Time{}, map[int]time.Time{}
-	for _, c := range checks {
-		if c.Of != t.groups && c.Of > 0 {
-			t.groups, whole = c.Of, map[int]time.Time{} // groups of another division say nothing about these
-		}
-		switch c.State {
-		case catalog.RunComplete:
-			delete(bad, c.N)
-			whole[c.N], t.read = c.FinishedAt, c.FinishedAt
-		case catalog.RunFailed:
-			delete(whole, c.N)
-			if bad[c.N].IsZero() {
-				bad[c.N] = c.FinishedAt
-			}
-		}
-	}
-	t.done = len(whole)
-	if t.groups > 0 && t.done == t.groups {
-		for _, at := range whole {
-			if t.whole.IsZero() || at.Before(t.whole) {
-				t.whole = at
-			}
-		}
-	}
-	for _, at := range bad {
-		if t.damaged.IsZero() || at.Before(t.damaged) {
-			t.damaged = at
-		}
-	}
+	t.cover = catalog.Covered(checks)
+	t.read, t.whole, t.damaged = t.cover.Read, t.cover.Oldest(), t.cover.Damaged()
+	t.groups, t.done = t.cover.Groups, t.cover.Done()
 }
 
 // firstCopy estimates when the first copy of an asset reached a target: not

@@ -20,6 +20,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"saoluu/internal/calendar"
@@ -155,6 +156,14 @@ type Class struct {
 	// Example: copies = 2
 	Copies int `toml:"copies,omitempty" default:"1" range:"1-16"`
 
+	// Within which time everything on the targets of its jobs is read back to see
+	// that it is whole, a part each night; a target that several classes use keeps
+	// to the shortest. At least a day, at most a year. What is newest should be read
+	// within 31 days and the rest within 92; a longer time leaves the newest to
+	// restore tests.
+	// Example: reread_every = "14d"
+	RereadEvery calendar.Period `toml:"reread_every,omitempty" default:"31d"`
+
 	// When more than so many in a hundred of a job's backups on a target would
 	// be removed at once, none is until a second person has approved it. A job
 	// that runs more often than its backups are thinned out needs more.
@@ -203,4 +212,23 @@ type Custodian struct {
 	// public key (ssh-ed25519 or ssh-rsa).
 	// Example: recipient = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI…"
 	Recipient string `toml:"recipient" need:"true"`
+}
+
+// defaultReread is RereadEvery of a target that no job uses.
+const defaultReread = 31 // days
+
+// RereadEvery is the time within which all of a target is read back: the shortest
+// of the classes whose jobs use it.
+func (c *Config) RereadEvery(target string) calendar.Period {
+	least := calendar.Period{}
+	for _, job := range c.Jobs {
+		every := c.Classes[job.Class].RereadEvery
+		if slices.Contains(job.Targets, target) && (least.IsZero() || every.Cmp(least) < 0) {
+			least = every
+		}
+	}
+	if least.IsZero() {
+		return calendar.Period{Days: defaultReread}
+	}
+	return least
 }

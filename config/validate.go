@@ -201,6 +201,9 @@ func (c checker) class(class *Class, n *node) {
 	if n.good("keep_min") && n.good("keep_max") && class.KeepMin.Cmp(class.KeepMax) > 0 {
 		c.tell(n, "keep_max", fmt.Sprintf("keep_max %s is less than keep_min %s", class.KeepMax, class.KeepMin), "make it longer")
 	}
+	if n.good("reread_every") && (class.RereadEvery.IsZero() || class.RereadEvery.Cmp(calendar.Period{Days: 366}) > 0) {
+		c.tell(n, "reread_every", fmt.Sprintf("reread_every %s is not between a day and a year", class.RereadEvery), "write \"31d\", or leave it out")
+	}
 }
 
 func (c checker) custodians() {

@@ -101,9 +101,9 @@ func (r *Runner) troubled(ctx context.Context, target string, check *catalog.Che
 		return "it could not be re-read", nil
 	}
 	state, err := r.Catalog.TargetState(ctx, target)
-	for _, group := range state.Damaged {
-		if group != check.N {
-			return fmt.Sprintf("group %d of its packs was damaged when it was read last", group), err
+	for _, pack := range state.Damaged {
+		if check.Of == 0 || pack%check.Of != check.N-1 {
+			return "a part of its packs was damaged when it was read last", err
 		}
 	}
 	return "", err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -15,14 +16,10 @@ import (
 	"saoluu/restic"
 )
 
-// rereadOf is the number of groups a target's packs are divided into: one is
-// re-read each night in a fixed rotation, so that every pack is read within 28
-// nights and a month always contains a full pass.
-const rereadOf = 28
-
 // Upkept says what one upkeep of a target did, for people to read.
 type Upkept struct {
 	catalog.CheckFinished
+	Read       []int                     // groups of packs that were re-read
 	Listed     int                       // snapshots the target holds
 	Paid       int                       // copies that were owed and were made
 	Removed    int                       // old copies deleted
@@ -42,11 +39,7 @@ func (u Upkept) String() string {
 	if u.Listed > 0 {
 		parts = append(parts, fmt.Sprintf("%s listed, %d missing", count(u.Listed, "snapshot", "snapshots"), len(u.Missing)))
 	}
-	if u.State == catalog.RunComplete || u.State == catalog.RunFailed {
-		parts = append(parts, fmt.Sprintf("group %d of %d re-read", u.N, u.Of))
-	} else {
-		parts = append(parts, "nothing re-read")
-	}
+	parts = append(parts, u.read())
 	if u.Removed > 0 {
 		parts = append(parts, count(u.Removed, "old backup", "old backups")+" deleted")
 	}
@@ -81,6 +74,21 @@ func (u Upkept) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// read tells which groups of packs were re-read.
+func (u Upkept) read() string {
+	switch len(u.Read) {
+	case 0:
+		return "nothing re-read"
+	case 1:
+		return fmt.Sprintf("group %d of %d re-read", u.Read[0], u.Of)
+	}
+	var groups []string
+	for _, n := range u.Read {
+		groups = append(groups, strconv.Itoa(n))
+	}
+	return fmt.Sprintf("groups %s of %d re-read", strings.Join(groups, ", "), u.Of)
+}
+
 // Compared tells in a few words how a comparison of the tables went.
 func Compared(c catalog.CatalogCompared) string {
 	switch {
@@ -112,8 +120,8 @@ func count(n int, one, many string) string {
 }
 
 // Upkeep looks after one target: it clears stale locks, pays copy debts, compares
-// what the target holds with what the catalog says, re-reads the next group of
-// packs, sees that the storage refuses deletions where it should, deletes what the
+// what the target holds with what the catalog says, re-reads the packs whose turn
+// it is, sees that the storage refuses deletions where it should, deletes what the
 // classes no longer keep, frees space when that is due, anchors the ledger, and saves the state itself. Once a night a scheduled one compares the tables
 // with the ledger before. Every step is tried; the first error is returned with
 // the others.
@@ -171,7 +179,7 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	if err != nil {
 		return errors.Join(placed, paid, err)
 	}
-	read := r.reread(ctx, to, check)
+	read := r.reread(ctx, to, done)
 	if older != nil {
 		check.State = catalog.RunFailed
 		return errors.Join(older, placed, paid, missing(check), read)
@@ -185,41 +193,6 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 		saved = r.testSelf(ctx, to, done)
 	}
 	return errors.Join(placed, paid, missing(check), read, guarded, deleted, anchored, saved)
-}
-
-// reread reads the group of packs whose turn it is. The turn follows from the
-// groups read before, so no group is ever left out.
-func (r *Runner) reread(ctx context.Context, to place, check *catalog.CheckFinished) error {
-	before, err := r.Catalog.Checks(ctx, to.name, r.Now())
-	if err != nil {
-		return err
-	}
-	check.N, check.Of = nextGroup(before), rereadOf
-	r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", check.N, check.Of)})
-	report, err := r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: check.N, Of: check.Of})
-	if err != nil {
-		return err
-	}
-	check.State = catalog.RunComplete
-	if len(check.Missing) > 0 || !report.Sound() {
-		check.State = catalog.RunFailed
-	}
-	if report.Sound() {
-		return nil
-	}
-	return fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name),
-		fmt.Errorf("re-read group %d of %d: %d error(s), %d damaged pack(s)", check.N, check.Of, report.Errors, len(report.BrokenPacks)),
-		"test the newest runs on the other targets, and find out what damaged this storage")
-}
-
-// nextGroup returns the group after the last one that was really read.
-func nextGroup(before []catalog.Check) int {
-	for i := len(before) - 1; i >= 0; i-- {
-		if c := before[i]; c.State == catalog.RunComplete && c.Of == rereadOf {
-			return c.N%rereadOf + 1
-		}
-	}
-	return 1
 }
 
 // Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot

@@ -17,7 +17,7 @@ import (
 
 const upkeepHelp = `upkeep compares the catalog's tables with the ledger and looks after the named
 targets, or all of them: it pays copy debts, compares what a target holds with what
-the catalog says should be there, re-reads the next group of packs in a fixed
+the catalog says should be there, reads back the packs whose turn it is in a fixed
 rotation, deletes what the classes no longer keep, frees the space of what was
 deleted when that is due, and puts a signed checkpoint of the ledger on the target,
 and with it catalog, configuration and sealed keys, which it brings back once a

@@ -82,12 +82,26 @@ func (c *Catalog) Checks(ctx context.Context, target string, asOf time.Time) ([]
 		func(e CheckFinished, seq, at int64) Check { return Check{e, seq, instant(at)} }))
 }
 
-// ChecksSince is Checks without those that were written before an instant.
-func (c *Catalog) ChecksSince(ctx context.Context, target string, from, asOf time.Time) ([]Check, error) {
+// Coverage returns what the re-reads of a target that were written between two
+// instants have shown. First is when the first of all was written.
+func (c *Catalog) Coverage(ctx context.Context, target string, from, asOf time.Time) (Coverage, error) {
+	op := fmt.Sprintf("read the re-reads of target %q", target)
 	query, args := marked(kindCheck, asOf)
 	query += ` AND m.subject=(SELECT id FROM names WHERE name=?) AND m.at>=? ORDER BY m.seq`
-	return collect(decoded(ctx, c, fmt.Sprintf("read the re-reads of target %q", target), query, append(args, target, ceil(from)),
+	checks, err := collect(decoded(ctx, c, op, query, append(args, target, ceil(from)),
 		func(e CheckFinished, seq, at int64) Check { return Check{e, seq, instant(at)} }))
+	if err != nil {
+		return Coverage{}, err
+	}
+	covered := Covered(checks)
+	err = each(ctx, c.read, `SELECT m.at FROM marks m WHERE m.kind=? AND m.at<=? AND m.subject=(SELECT id FROM names WHERE name=?) ORDER BY m.seq LIMIT 1`,
+		[]any{kindCheck, asOfSeconds(asOf), target}, func(rows *sql.Rows) error {
+			var at int64
+			err := rows.Scan(&at)
+			covered.First = instant(at)
+			return err
+		})
+	return covered, classify(op, err)
 }
 
 // Anchors returns the checkpoints put on targets, oldest first, as known at asOf.

@@ -76,7 +76,9 @@ func (e *evaluation) targetStates(ctx context.Context) ([]TargetFacts, error) {
 		if err != nil {
 			return nil, err
 		}
+		every := rereadEvery(row)
 		out = append(out, TargetFacts{
+			Every: every, Covered: t.cover.Percent(before(every, e.now, e.loc), e.now), Ever: t.cover.Percent(time.Time{}, e.now),
 			TargetRow: row, Read: t.read, Whole: t.whole, Damaged: t.damaged, Suspect: t.suspect, Groups: t.groups, Done: t.done, Anchored: anchored[row.Name],
 		})
 	}

@@ -116,13 +116,16 @@ type CopyState struct {
 // there is none.
 type TargetFacts struct {
 	catalog.TargetRow
-	Read     time.Time // newest group of packs read back whole
-	Whole    time.Time // since when every group has been read back whole
-	Damaged  time.Time // since when damage is known that no re-read has cleared
-	Suspect  time.Time // when a restore test got damaged data from it that no full re-read has cleared
-	Groups   int       // groups a full pass has
-	Done     int       // of them read
-	Anchored time.Time // newest checkpoint of the ledger put there
+	Read     time.Time       // newest group of packs read back whole
+	Whole    time.Time       // since when every group has been read back whole
+	Damaged  time.Time       // since when damage is known that no re-read has cleared
+	Suspect  time.Time       // when a restore test got damaged data from it that no full re-read has cleared
+	Groups   int             // groups a full pass has
+	Done     int             // of them read
+	Every    calendar.Period // within which everything is to be read back
+	Covered  int             // in a hundred: packs read back whole within it
+	Ever     int             // in a hundred: packs read back whole at all
+	Anchored time.Time       // newest checkpoint of the ledger put there
 }
 
 // A Proof is how far a job's restore tests got.

@@ -2,6 +2,7 @@ package compliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,6 +58,7 @@ type TargetStatus struct {
 	Why       string    `json:"why"` // English
 	LastCopy  time.Time `json:"last_copy,omitzero"`
 	LastCheck time.Time `json:"last_check,omitzero"`
+	Covered   int       `json:"covered_percent"` // of its packs, read back within the period of its classes
 	Overdue   int       `json:"overdue"`
 }
 
@@ -72,6 +74,7 @@ type PostureView interface {
 	Shrunk(ctx context.Context, asOf time.Time) (map[string]catalog.RunShrank, error)
 	Unpruned(ctx context.Context) (map[string]time.Time, error)
 	keeperView
+	coverageView
 	planner
 }
 
@@ -138,7 +141,7 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.unpruned, err = view.Unpruned(ctx); err != nil {
 		return Status{}, fmt.Errorf("read what has not been pruned: %w", err)
 	}
-	if err := p.kept(ctx, view, jobs); err != nil {
+	if err := errors.Join(p.kept(ctx, view, jobs), p.cover(ctx, view)); err != nil {
 		return Status{}, err
 	}
 	s.Targets = p.targets(targets)
@@ -157,6 +160,7 @@ type posture struct {
 	controls   map[string]catalog.Control
 	shrunk     map[string]catalog.RunShrank
 	unpruned   map[string]time.Time            // by target: the first deletion whose space was not freed since
+	covered    map[string]catalog.Coverage     // by target, of the last period
 	compared   catalog.Comparison              // of the tables with the ledger, the newest
 	lights     map[string]State                // of the targets
 	bad        map[string]time.Time            // by job: when its newest backup failed a test that no pass has answered
@@ -201,7 +205,8 @@ func (p *posture) targets(states []catalog.TargetState) []TargetStatus {
 		t := byName[row.Name]
 		state, why := p.target(row, t)
 		p.lights[row.Name] = state
-		out = append(out, TargetStatus{Target: row.Name, State: state, Why: why, LastCopy: t.LastCopyAt, LastCheck: t.LastCheckAt, Overdue: t.Overdue})
+		percent, _ := p.percent(row)
+		out = append(out, TargetStatus{Target: row.Name, State: state, Why: why, LastCopy: t.LastCopyAt, LastCheck: t.LastCheckAt, Covered: percent, Overdue: t.Overdue})
 	}
 	return out
 }
@@ -223,6 +228,9 @@ func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, s
 	p.clock(&r, instant{"last re-read", t.LastCheckAt}, instant{"newest copy", t.LastCopyAt}, instant{"last anchoring of the ledger", t.AnchoredAt})
 	if at := p.suspect[t.Target]; !at.IsZero() {
 		r.add(Warning, "the restore test of %s got damaged data from it, and it has not been re-read whole since", p.day(at))
+	}
+	if percent, behind := p.percent(row); behind {
+		r.add(Warning, "only %d%% of it was read back within %s", percent, rereadEvery(row))
 	}
 	if t.LastError != "" {
 		r.add(Warning, "last error: %s", strings.ReplaceAll(t.LastError, "\n", "; "))

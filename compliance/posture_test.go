@@ -26,6 +26,21 @@ type kept struct {
 	copied     time.Time // newest copy of any job on any target
 }
 
+func (k kept) Coverage(ctx context.Context, target string, from, asOf time.Time) (catalog.Coverage, error) {
+	checks, err := k.Checks(ctx, target, asOf)
+	var recent []catalog.Check
+	for _, c := range checks {
+		if !c.At.Before(from) {
+			recent = append(recent, c)
+		}
+	}
+	covered := catalog.Covered(recent)
+	if len(checks) > 0 {
+		covered.First = checks[0].At
+	}
+	return covered, err
+}
+
 func (k kept) Challenges(context.Context, time.Time) (map[string]catalog.ChallengeRow, error) {
 	return k.challenges, nil
 }

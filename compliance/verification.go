@@ -95,8 +95,9 @@ func (c *verification) copy(e *evaluation, a *asset, f copyFact, t *targetFacts,
 	if severity(p) > severity(o) {
 		text = fmt.Sprintf("“%s”: các bản cũ %s", f.Target, whyOlder)
 	}
-	if t.groups > 0 && t.done < t.groups {
-		text += fmt.Sprintf(" (mới đọc kiểm tra %d/%d nhóm)", t.done, t.groups)
+	from := before(rereadEvery(e.targetRow(f.Target)), e.now, e.loc)
+	if percent := t.cover.Percent(from, e.now); t.groups > 0 && percent < 100 {
+		text += fmt.Sprintf(" (%d ngày qua đọc kiểm tra được %d%%)", e.age(from), percent)
 	}
 	return worse(o, p), text
 }

@@ -196,11 +196,14 @@ type Target struct {
 	External bool      `json:"external"`
 	Jobs     int       `json:"jobs"` // with a good copy there
 	Read     time.Time `json:"read,omitzero"`
-	Whole    time.Time `json:"whole,omitzero"`
+	Whole    time.Time `json:"whole,omitzero"` // the oldest part was last read back; absent when some never was
 	Damaged  time.Time `json:"damaged,omitzero"`
 	Suspect  time.Time `json:"suspect,omitzero"` // a restore test got damaged data, no full re-read since
 	Groups   int       `json:"groups"`
 	Done     int       `json:"done"`
+	Every    string    `json:"reread_every"`    // within which everything is to be read back
+	Covered  int       `json:"covered_percent"` // packs read back whole within it
+	Ever     int       `json:"ever_percent"`    // packs read back whole at all
 	Anchored time.Time `json:"anchored,omitzero"`
 }
 

@@ -50,7 +50,8 @@ func targets(result compliance.Result) []Target {
 	for _, t := range result.Targets {
 		out = append(out, Target{
 			Name: t.Name, Type: t.Type, Site: t.Site, External: t.External, Jobs: jobs[t.Name], Read: utc(t.Read), Whole: utc(t.Whole),
-			Damaged: utc(t.Damaged), Suspect: utc(t.Suspect), Groups: t.Groups, Done: t.Done, Anchored: utc(t.Anchored),
+			Damaged: utc(t.Damaged), Suspect: utc(t.Suspect), Groups: t.Groups, Done: t.Done, Every: t.Every.String(), Covered: t.Covered, Ever: t.Ever,
+			Anchored: utc(t.Anchored),
 		})
 	}
 	return out

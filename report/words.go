@@ -32,6 +32,7 @@ func words(loc *time.Location) template.FuncMap {
 		"type":    typeWord,
 		"hours":   func(s int64) string { return secondsText(float64(s)) },
 		"add":     func(a, b int) int { return a + b },
+		"sub":     func(a, b int) int { return a - b },
 		"half":    func(a int) int { return a / 2 },
 		"importance": func(s string) string {
 			return map[string]string{"high": "rất quan trọng", "normal": "quan trọng", "low": "thường"}[s]

@@ -1,0 +1,61 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"saoluu/catalog"
+	"saoluu/internal/calendar"
+)
+
+const (
+	rereadDays  = 31  // within which a target is read back, of those recorded before they said so
+	offlineDays = 186 // the same for media that are plugged in now and then (requirements on verification)
+)
+
+// rereadEvery is the time within which all of a target is to be read back.
+func rereadEvery(row catalog.TargetRow) calendar.Period {
+	every := calendar.Period{Days: rereadDays}
+	var said calendar.Period
+	if err := said.UnmarshalText([]byte(row.Reread)); err == nil && !said.IsZero() {
+		every = said
+	}
+	if offline := (calendar.Period{Days: offlineDays}); row.Type == "removable" && every.Cmp(offline) < 0 {
+		return offline
+	}
+	return every
+}
+
+// before is the beginning of the day that lies a period before an instant.
+func before(p calendar.Period, t time.Time, loc *time.Location) time.Time {
+	return calendar.DateOf(t, loc).AddMonths(-p.Months).AddDays(-p.Days).Start(loc)
+}
+
+// coverageView tells what the re-reads of late have shown of a target.
+type coverageView interface {
+	Coverage(ctx context.Context, target string, from, asOf time.Time) (catalog.Coverage, error)
+}
+
+// cover reads how much of each target was read back within its period.
+func (p *posture) cover(ctx context.Context, view coverageView) error {
+	p.covered = map[string]catalog.Coverage{}
+	for _, row := range p.inv.Targets {
+		from := before(rereadEvery(row), p.now, p.loc)
+		c, err := view.Coverage(ctx, row.Name, from, p.now.Add(clockTolerant))
+		if err != nil {
+			return fmt.Errorf("read how much of %q was read back: %w", row.Name, err)
+		}
+		p.covered[row.Name] = c
+	}
+	return nil
+}
+
+// percent is how much of a target was read back within its period, in a hundred,
+// and whether that is too little: everything should have been by now.
+func (p *posture) percent(row catalog.TargetRow) (percent int, behind bool) {
+	c := p.covered[row.Name]
+	from := before(rereadEvery(row), p.now, p.loc)
+	percent = c.Percent(from, p.now.Add(clockTolerant))
+	return percent, percent < 100 && !c.First.IsZero() && c.First.Before(from)
+}

@@ -24,57 +24,64 @@ type KeyState struct {
 	Shredded Dated[KeyShredded]     // the newest
 }
 
+// With returns the state after one more event about the target's key. Events of
+// other kinds change nothing.
+func (k KeyState) With(e Event, seq int64, at time.Time) KeyState {
+	switch e := e.(type) {
+	case KeySealed:
+		if k.First.IsZero() || k.Sealed.Event.Repository != e.Repository {
+			k.First = at
+		}
+		k.Sealed = Dated[KeySealed]{e, seq, at}
+	case KeyPlaced:
+		k.Placed = Dated[KeyPlaced]{e, seq, at}
+	case EscrowDrilled:
+		d := Dated[EscrowDrilled]{e, seq, at}
+		if k.Tries = append(k.Tries, d); e.OK {
+			k.Drilled = d
+		}
+	case KeyRotated:
+		k.Rotated = Dated[KeyRotated]{e, seq, at}
+	case KeyShredded:
+		k.Shredded = Dated[KeyShredded]{e, seq, at}
+	}
+	return k
+}
+
 // KeyStates returns what is known of the keys, by target, as known at asOf.
 func (c *Catalog) KeyStates(ctx context.Context, asOf time.Time) (map[string]KeyState, error) {
 	states := map[string]KeyState{}
-	sealed, err := datedOf[KeySealed](ctx, c, kindSealed, asOf)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range sealed {
-		s := states[e.Event.Target]
-		if s.First.IsZero() || s.Sealed.Event.Repository != e.Event.Repository {
-			s.First = e.At
+	for _, add := range []func() error{
+		func() error {
+			return addKeys(ctx, c, kindSealed, asOf, states, func(e KeySealed) string { return e.Target })
+		},
+		func() error {
+			return addKeys(ctx, c, kindPlaced, asOf, states, func(e KeyPlaced) string { return e.Target })
+		},
+		func() error {
+			return addKeys(ctx, c, kindDrilled, asOf, states, func(e EscrowDrilled) string { return e.Target })
+		},
+		func() error {
+			return addKeys(ctx, c, kindRotated, asOf, states, func(e KeyRotated) string { return e.Target })
+		},
+		func() error {
+			return addKeys(ctx, c, kindShredded, asOf, states, func(e KeyShredded) string { return e.Target })
+		},
+	} {
+		if err := add(); err != nil {
+			return nil, err
 		}
-		s.Sealed = e
-		states[e.Event.Target] = s
 	}
-	placed, err := datedOf[KeyPlaced](ctx, c, kindPlaced, asOf)
-	if err != nil {
-		return nil, err
+	return states, nil
+}
+
+// addKeys adds all events of one kind to the states of their targets.
+func addKeys[E Event](ctx context.Context, c *Catalog, kind int, asOf time.Time, states map[string]KeyState, target func(E) string) error {
+	all, err := datedOf[E](ctx, c, kind, asOf)
+	for _, d := range all {
+		states[target(d.Event)] = states[target(d.Event)].With(d.Event, d.Seq, d.At)
 	}
-	for _, e := range placed {
-		s := states[e.Event.Target]
-		s.Placed = e
-		states[e.Event.Target] = s
-	}
-	drilled, err := datedOf[EscrowDrilled](ctx, c, kindDrilled, asOf)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range drilled {
-		s := states[e.Event.Target]
-		if s.Tries = append(s.Tries, e); e.Event.OK {
-			s.Drilled = e
-		}
-		states[e.Event.Target] = s
-	}
-	rotated, err := datedOf[KeyRotated](ctx, c, kindRotated, asOf)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range rotated {
-		s := states[e.Event.Target]
-		s.Rotated = e
-		states[e.Event.Target] = s
-	}
-	shredded, err := datedOf[KeyShredded](ctx, c, kindShredded, asOf)
-	for _, e := range shredded {
-		s := states[e.Event.Target]
-		s.Shredded = e
-		states[e.Event.Target] = s
-	}
-	return states, err
+	return err
 }
 
 // A SelfState is what is known of the copies of the state itself on one target.

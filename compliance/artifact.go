@@ -56,24 +56,44 @@ func (c *artifactProperty) asset(ctx context.Context, e *evaluation, r *Rule, a 
 		if err != nil {
 			return judgement{}, err
 		}
-		outcome, why := c.canary(e, a, f, t, tests)
+		k, err := e.key(ctx, f.Target)
+		if err != nil {
+			return judgement{}, err
+		}
+		outcome, why := c.canary(e, a, f, t, tests, k, &j)
 		j.posture = worse(j.posture, outcome)
 		j.why = sentences(j.why, why)
 	}
+	j.addDestroyed(e, a)
 	j.distrust(copies)
 	return j, nil
 }
 
 // canary judges how long ago the key was last seen to open what lies on the
-// target: by a re-read, which decrypts, or a passed restore test.
-func (c *artifactProperty) canary(e *evaluation, a *asset, f copyFact, t *targetFacts, tests testFacts) (Outcome, string) {
-	opened := later(t.read, tests.passedOn(f.Target))
-	if !opened.IsZero() {
+// target: by a re-read, which decrypts, a passed restore test, or a custodian's
+// drill. A key that somebody can open who is a custodian no longer warns.
+func (c *artifactProperty) canary(e *evaluation, a *asset, f copyFact, t *targetFacts, tests testFacts, k keyFacts, j *judgement) (Outcome, string) {
+	outcome, why := Pass, ""
+	drill := k.tried()
+	if opened := later(later(t.read, tests.passedOn(f.Target)), drill.At); !opened.IsZero() {
 		days := e.age(opened)
-		return graded(days, c.canaryWarn, c.canaryFail, Pass),
-			fmt.Sprintf("“%s”: %s, đã giải mã thử %s", f.Target, f.Encryption, vnAgo(days))
+		outcome = graded(days, c.canaryWarn, c.canaryFail, Pass)
+		why = fmt.Sprintf("“%s”: %s, đã giải mã thử %s", f.Target, f.Encryption, vnAgo(days))
+		if opened.Equal(drill.At) {
+			j.evidence = append(j.evidence, entry(drill.Seq))
+		}
+	} else {
+		days := e.age(t.firstCopy(a))
+		outcome = graded(days, c.canaryFail, c.canaryFail, Warn)
+		why = fmt.Sprintf("“%s”: %s, chưa giải mã thử lần nào sau %d ngày", f.Target, f.Encryption, days)
 	}
-	days := e.age(t.firstCopy(a))
-	return graded(days, c.canaryFail, c.canaryFail, Warn),
-		fmt.Sprintf("“%s”: %s, chưa giải mã thử lần nào sau %d ngày", f.Target, f.Encryption, days)
+	if len(k.custodians) > 0 && len(k.left) > 0 {
+		if outcome == Pass {
+			j.remedy = leaverRemedy
+		}
+		outcome = worse(outcome, Warn)
+		why += fmt.Sprintf(", người không còn giữ khóa vẫn mở được: %s", quoted(k.left))
+		j.evidence = append(j.evidence, entry(k.Sealed.Seq))
+	}
+	return outcome, why
 }

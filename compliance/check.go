@@ -44,6 +44,7 @@ func kinds() []kind {
 		{"separation", parseSeparation},
 		{"copies", parseCopies},
 		{"artifact_property", parseArtifactProperty},
+		{"key_custody", parseKeyCustody},
 		{"verification", parseVerification},
 		{"restore_test", parseRestoreTest},
 		{"objective", parseObjective},

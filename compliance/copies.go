@@ -45,22 +45,36 @@ func (e *evaluation) copiesOf(ctx context.Context, a *asset) ([]copyFact, error)
 		if !run.ConsistentAt.Before(e.bound) && e.closed() || !run.Good(e.asOf) || (!run.Pruned.IsZero() && !run.Pruned.After(e.now)) {
 			continue
 		}
-		a.take(e, run)
-		if len(a.copies) >= len(a.Targets) && a.hasAll() {
+		if err := a.take(ctx, e, run); err != nil {
+			return nil, err
+		}
+		if a.hasAll() {
 			break
 		}
 	}
 	return a.copies, nil
 }
 
-// take adds the good copies of a run on targets that have none yet.
-func (a *asset) take(e *evaluation, run catalog.Run) {
+// take adds the good copies of a run on targets that have none yet. Where the keys
+// were destroyed since, there is no copy any more.
+func (a *asset) take(ctx context.Context, e *evaluation, run catalog.Run) error {
 	var good []catalog.Copy
 	for _, c := range run.Copies {
 		gone := run.Gone[c.Target]
-		if c.State == catalog.RunComplete && e.hasTarget(c.Target) && (gone.IsZero() || gone.After(e.now)) {
-			good = append(good, c)
+		if c.State != catalog.RunComplete || !e.hasTarget(c.Target) || !(gone.IsZero() || gone.After(e.now)) {
+			continue
 		}
+		k, err := e.key(ctx, c.Target)
+		if err != nil {
+			return err
+		}
+		if at := k.destroyed(); !at.Before(run.ConsistentAt) {
+			if !a.has(c.Target) {
+				a.destroyed = append(a.destroyed, destroyedCopy{c.Target, at, k.Shredded.Seq})
+			}
+			continue
+		}
+		good = append(good, c)
 	}
 	slices.SortFunc(good, func(x, y catalog.Copy) int { return strings.Compare(x.Target, y.Target) })
 	for _, c := range good {
@@ -68,15 +82,33 @@ func (a *asset) take(e *evaluation, run catalog.Run) {
 			a.copies = append(a.copies, copyFact{c, run.Run, run.Seq, run.ConsistentAt, run.ClockSuspect, len(good) == 1})
 		}
 	}
+	return nil
+}
+
+// has reports whether all is known of the newest copy on a target.
+func (a *asset) has(target string) bool {
+	return slices.ContainsFunc(a.copies, func(f copyFact) bool { return f.Target == target }) ||
+		slices.ContainsFunc(a.destroyed, func(d destroyedCopy) bool { return d.target == target })
 }
 
 func (a *asset) hasAll() bool {
-	for _, t := range a.Targets {
-		if !slices.ContainsFunc(a.copies, func(f copyFact) bool { return f.Target == t }) {
-			return false
-		}
+	return !slices.ContainsFunc(a.Targets, func(t string) bool { return !a.has(t) })
+}
+
+// A destroyedCopy lies where all keys of the repository were destroyed on purpose:
+// nobody can read it again. It is destroyed, not unencrypted.
+type destroyedCopy struct {
+	target string
+	at     time.Time
+	seq    int64
+}
+
+// addDestroyed says which copies are no more because their keys were destroyed.
+func (j *judgement) addDestroyed(e *evaluation, a *asset) {
+	for _, d := range a.destroyed {
+		j.why = sentences(j.why, fmt.Sprintf("“%s”: đã hủy mọi khóa ngày %s, bản sao ở đó coi như đã hủy", d.target, vnDate(d.at, e.loc)))
+		j.evidence = append(j.evidence, entry(d.seq))
 	}
-	return true
 }
 
 func (e *evaluation) hasTarget(name string) bool {
@@ -200,8 +232,9 @@ func (e *evaluation) noCopy(r *Rule, a *asset, left string) judgement {
 	start, _ := a.start(r, e.loc)
 	days := e.age(start)
 	why := sentences(fmt.Sprintf("không có bản sao tốt nào sau %d ngày", days), left)
-	return judgement{posture: graded(days, entryWarnDays, entryFailDays, Pending), why: why,
-		remedy: "Chạy sao lưu ngay và xử lý nguyên nhân."}
+	j := judgement{posture: graded(days, entryWarnDays, entryFailDays, Pending), why: why, remedy: "Chạy sao lưu ngay và xử lý nguyên nhân."}
+	j.addDestroyed(e, a)
+	return j
 }
 
 // A new asset has its first good backup within 7 days, at the latest within 31:

@@ -23,15 +23,17 @@ type evaluation struct {
 	bound  time.Time // min(asOf, to): nothing from here on is judged
 	now    time.Time // the instant judged: asOf, or the last second of the period
 
-	assets   []*asset
-	targets  map[string]*targetFacts
-	enrolled map[string]time.Time // target to first enrolment; read on demand
-	controls map[string]catalog.Control
-	failures failures
-	suspect  map[string]time.Time             // of the targets, before their re-reads are seen
-	compared catalog.Comparison               // of the tables with the ledger, the newest
-	removed  map[string]map[string][]deletion // by target and job; read on demand
-	ledger   Ledger
+	assets       []*asset
+	targets      map[string]*targetFacts
+	enrolled     map[string]time.Time        // target to first enrolment; read on demand
+	repositories map[string]string           // target to the repository enrolled last; read with enrolled
+	keys         map[string]catalog.KeyState // by target; read on demand
+	controls     map[string]catalog.Control
+	failures     failures
+	suspect      map[string]time.Time             // of the targets, before their re-reads are seen
+	compared     catalog.Comparison               // of the tables with the ledger, the newest
+	removed      map[string]map[string][]deletion // by target and job; read on demand
+	ledger       Ledger
 }
 
 // closed reports whether the whole period lies in the past.
@@ -49,9 +51,10 @@ type asset struct {
 	covered  []catalog.Span // those with good backups, and the time before them, in order
 	schedule calendar.Schedule
 
-	copies []copyFact // newest good copy on each target; read on demand
-	looked bool       // copies were read
-	tests  *testFacts // read on demand
+	copies    []copyFact      // newest good copy on each target; read on demand
+	destroyed []destroyedCopy // newest copies whose keys are destroyed; read with copies
+	looked    bool            // copies were read
+	tests     *testFacts      // read on demand
 }
 
 // start is when a rule begins to bind the asset, and whether it is the rule

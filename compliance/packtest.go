@@ -161,6 +161,7 @@ func readScenario(s *scope, loc *time.Location, now time.Time) *scenario {
 	for i, at := range s.instants("controls_missed", loc) {
 		sc.controls = append(sc.controls, catalog.Control{At: at, ControlFinished: catalog.ControlFinished{Control: fmt.Sprint(i), Source: asset.Source}})
 	}
+	sc.addKeys(s)
 	sc.addLedger(s)
 	return sc
 }

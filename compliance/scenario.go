@@ -16,22 +16,26 @@ import (
 // A scenario is a small catalog in memory: one asset, or none, with the history
 // that a pack's test gives. It answers as of an instant like the real one.
 type scenario struct {
-	loc      *time.Location
-	site     catalog.SiteInfo
-	set      time.Time
-	assets   []catalog.Asset
-	removed  []catalog.RemovedAsset
-	targets  []catalog.TargetRow
-	classes  []catalog.ClassInfo
-	runs     []catalog.Run // oldest first
-	tests    []catalog.Test
-	checks   []catalog.Check
-	removals []catalog.Retention
-	anchors  []catalog.Anchor
-	controls []catalog.Control
-	compared []catalog.Comparison // of the tables with the ledger, oldest first
-	entries  []catalog.Entry
-	broken   bool // the ledger's entries are not those its hashes were made of
+	loc        *time.Location
+	site       catalog.SiteInfo
+	set        time.Time
+	assets     []catalog.Asset
+	removed    []catalog.RemovedAsset
+	targets    []catalog.TargetRow
+	classes    []catalog.ClassInfo
+	runs       []catalog.Run // oldest first
+	tests      []catalog.Test
+	checks     []catalog.Check
+	removals   []catalog.Retention
+	anchors    []catalog.Anchor
+	controls   []catalog.Control
+	custodians []catalog.SealedTo
+	keys       []keyEvent // oldest first
+	archives   []catalog.Dated[catalog.ArchiveWritten]
+	compared   []catalog.Comparison // of the tables with the ledger, oldest first
+	entries    []catalog.Entry
+	enrolments []catalog.Entry
+	broken     bool // the ledger's entries are not those its hashes were made of
 }
 
 func (s *scenario) Inventory(_ context.Context, asOf time.Time) (catalog.InventoryAt, error) {
@@ -39,7 +43,7 @@ func (s *scenario) Inventory(_ context.Context, asOf time.Time) (catalog.Invento
 	if s.set.After(asOf) {
 		return inv, nil
 	}
-	inv.InventorySet = catalog.InventorySet{Site: s.site, Classes: s.classes, Targets: s.targets, Assets: slices.Clone(s.assets)}
+	inv.InventorySet = catalog.InventorySet{Site: s.site, Classes: s.classes, Targets: s.targets, Assets: slices.Clone(s.assets), Custodians: s.custodians}
 	inv.SetAt = s.set
 	for _, a := range s.assets {
 		inv.Since[a.Job] = s.set
@@ -201,6 +205,28 @@ func (s *scenario) Compared(_ context.Context, asOf time.Time) (catalog.Comparis
 	return newest, nil
 }
 
+// A keyEvent is one entry about the key of a target.
+type keyEvent struct {
+	target string
+	seq    int64
+	at     time.Time
+	event  catalog.Event
+}
+
+func (s *scenario) KeyStates(_ context.Context, asOf time.Time) (map[string]catalog.KeyState, error) {
+	states := map[string]catalog.KeyState{}
+	for _, k := range s.keys {
+		if !k.at.After(asOf) {
+			states[k.target] = states[k.target].With(k.event, k.seq, k.at)
+		}
+	}
+	return states, nil
+}
+
+func (s *scenario) Archives(_ context.Context, asOf time.Time) ([]catalog.Dated[catalog.ArchiveWritten], error) {
+	return slices.DeleteFunc(slices.Clone(s.archives), func(d catalog.Dated[catalog.ArchiveWritten]) bool { return d.At.After(asOf) }), nil
+}
+
 func (s *scenario) TreeSize(context.Context) (int64, error) { return int64(len(s.entries)), nil }
 
 func (s *scenario) Root(_ context.Context, size int64) (tlog.Hash, error) {
@@ -222,10 +248,10 @@ func (s *scenario) Entry(_ context.Context, seq int64) (catalog.Entry, error) {
 	return s.entries[seq], nil
 }
 
-// Entries yields nothing for a kind: a scenario has no target enrolments.
+// Entries yields of the kinds only target enrolments.
 func (s *scenario) Entries(_ context.Context, from int64, only ...string) iter.Seq2[catalog.Entry, error] {
 	if len(only) > 0 {
-		return chosenOf([]catalog.Entry{}, false, 0)
+		return chosenOf(slices.DeleteFunc(slices.Clone(s.enrolments), func(e catalog.Entry) bool { return !slices.Contains(only, e.Kind) }), false, 0)
 	}
 	return chosenOf(slices.Clone(s.entries[min(int(from), len(s.entries)):]), false, 0)
 }

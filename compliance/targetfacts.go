@@ -45,7 +45,7 @@ func (e *evaluation) target(ctx context.Context, name string) (*targetFacts, err
 
 // readEnrolments finds when each target was first enrolled.
 func (e *evaluation) readEnrolments(ctx context.Context) error {
-	e.enrolled = map[string]time.Time{}
+	e.enrolled, e.repositories = map[string]time.Time{}, map[string]string{}
 	for entry, err := range e.view.Entries(ctx, 0, catalog.TargetEnrolled{}.Kind()) {
 		if err != nil {
 			return fmt.Errorf("read when targets were enrolled: %w", err)
@@ -54,9 +54,14 @@ func (e *evaluation) readEnrolments(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read when targets were enrolled: %w", err)
 		}
-		if t, ok := event.(catalog.TargetEnrolled); ok && !entry.At.After(e.now) && e.enrolled[t.Target].IsZero() {
+		t, ok := event.(catalog.TargetEnrolled)
+		if !ok || entry.At.After(e.now) {
+			continue
+		}
+		if e.enrolled[t.Target].IsZero() {
 			e.enrolled[t.Target] = entry.At
 		}
+		e.repositories[t.Target] = t.Repository
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type View interface {
 	inventories
 	histories
 	custody
+	keyrings
 	ledger
 }
 
@@ -42,6 +43,12 @@ type custody interface {
 	Retentions(ctx context.Context, target string, asOf time.Time) ([]catalog.Retention, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	ProveInclusion(ctx context.Context, seq, size int64) ([]tlog.Hash, error)
+}
+
+// keyrings tells of keys, and of sets of offline media.
+type keyrings interface {
+	KeyStates(ctx context.Context, asOf time.Time) (map[string]catalog.KeyState, error)
+	Archives(ctx context.Context, asOf time.Time) ([]catalog.Dated[catalog.ArchiveWritten], error)
 }
 
 // ledger is the append-only log itself.

@@ -3,6 +3,8 @@ package report_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +133,7 @@ func site(t testing.TB, until time.Time) *catalog.Catalog {
 		}
 		w.flush()
 		w.upkeep(d)
+		w.custody(d)
 	}
 	return c
 }
@@ -180,6 +183,7 @@ func (w *writer) inventory(all []story) catalog.InventorySet {
 	for _, s := range all {
 		set.Assets = append(set.Assets, s.asset)
 	}
+	set.Custodians = []catalog.SealedTo{custodian("pho-giam-doc"), custodian("truong-phong")}
 	set.ConfigSHA256 = fmt.Sprint(len(all))
 	return set
 }
@@ -270,5 +274,27 @@ func (w *writer) upkeep(d calendar.Date) {
 	if d.Year == 2026 && d.Month >= time.April {
 		w.clock.Set(d.AddDays(1).Start(w.loc).Add(30 * time.Minute))
 		w.add(catalog.Beat{})
+	}
+}
+
+func custodian(name string) catalog.SealedTo {
+	return catalog.SealedTo{Custodian: name, Fingerprint: "SHA256:" + name}
+}
+
+// custody tells of keys: one target's are in order, one's can be opened by somebody
+// who has left, one's lies beside the data.
+func (w *writer) custody(d calendar.Date) {
+	head, deputy, former := custodian("truong-phong"), custodian("pho-giam-doc"), custodian("ke-toan-cu")
+	switch d.String() {
+	case "2025-07-01":
+		for target, level := range map[string]int{"nas": 3, "dia-roi": 2, "o-trong": 0} {
+			w.events = append(w.events, catalog.KeyPlaced{Target: target, Repository: "r-" + target, From: catalog.KeyFromState, Separation: &catalog.Separation{Level: level, How: "thử"}})
+		}
+		slices.SortFunc(w.events, func(a, b catalog.Event) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		w.add(catalog.KeySealed{Target: "nas", Repository: "r-nas", Key: "k1", Recipients: []catalog.SealedTo{head, deputy}, Beside: true},
+			catalog.KeySealed{Target: "dia-roi", Repository: "r-dia-roi", Key: "k2", Recipients: []catalog.SealedTo{head, former}},
+			catalog.KeySealed{Target: "o-trong", Repository: "r-o-trong", Key: "k3", Sheet: true})
+	case "2026-01-15":
+		w.add(catalog.EscrowDrilled{Target: "nas", Custodian: "pho-giam-doc", OK: true})
 	}
 }

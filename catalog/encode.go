@@ -90,6 +90,8 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[EscrowDrilled](body)
 	case "key-rotated":
 		return decodeAs[KeyRotated](body)
+	case "old-keys-checked":
+		return decodeAs[OldKeysChecked](body)
 	case "key-shredded":
 		return decodeAs[KeyShredded](body)
 	case "self-saved":
@@ -186,7 +188,13 @@ func whole(e Event) Event {
 		}
 		return e
 	case KeyRotated:
-		e.Removed = full(e.Removed)
+		e.Removed, e.Kept = full(e.Removed), wholeKept(e.Kept)
+		return e
+	case KeyShredded:
+		e.Kept = wholeKept(e.Kept)
+		return e
+	case OldKeysChecked:
+		e.Removed, e.Kept = full(e.Removed), wholeKept(e.Kept)
 		return e
 	case RetentionPlanned:
 		e.Removed = wholeRemoved(e.Removed)
@@ -221,6 +229,14 @@ func seconds(list []time.Time) []time.Time {
 	var out []time.Time
 	for _, t := range list {
 		out = append(out, second(t))
+	}
+	return out
+}
+
+func wholeKept(list []KeptKey) []KeptKey {
+	var out []KeptKey
+	for _, k := range list {
+		out = append(out, KeptKey{Key: k.Key, Until: second(k.Until)})
 	}
 	return out
 }
@@ -308,6 +324,8 @@ func check(e Event) error {
 	case KeyRotated:
 		return checkNames(e.Kind(), e.Target)
 	case KeyShredded:
+		return checkNames(e.Kind(), e.Target)
+	case OldKeysChecked:
 		return checkNames(e.Kind(), e.Target)
 	case SelfSaved:
 		return checkNames(e.Kind(), e.Target)

@@ -563,6 +563,7 @@ func (KeyPlaced) Kind() string          { return "key-placed" }
 func (EscrowDrilled) Kind() string      { return "escrow-drilled" }
 func (KeyRotated) Kind() string         { return "key-rotated" }
 func (KeyShredded) Kind() string        { return "key-shredded" }
+func (OldKeysChecked) Kind() string     { return "old-keys-checked" }
 func (SelfSaved) Kind() string          { return "self-saved" }
 func (SelfTested) Kind() string         { return "self-tested" }
 func (SiteRecovered) Kind() string      { return "site-recovered" }

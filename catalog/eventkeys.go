@@ -52,25 +52,43 @@ type EscrowDrilled struct {
 
 // KeyRotated records that a repository got a new key and lost the old one.
 type KeyRotated struct {
-	Target     string   `json:"target"`
-	Repository string   `json:"repository"`
-	Added      string   `json:"added"`
-	Removed    []string `json:"removed"`
-	Left       []string `json:"left,omitempty"` // old keys that still open it: the storage did not let them go
-	By         string   `json:"by"`
-	Error      string   `json:"error,omitempty"`
+	Target     string    `json:"target"`
+	Repository string    `json:"repository"`
+	Added      string    `json:"added"`
+	Removed    []string  `json:"removed"`
+	Left       []string  `json:"left,omitempty"` // old keys that still open it: the storage did not let them go
+	Kept       []KeptKey `json:"kept,omitempty"` // old keys that are deleted, and kept by the storage
+	By         string    `json:"by"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// KeptKey is a key file that was deleted and that the storage kept as a version:
+// whoever has the key and may read versions opens the repository with it.
+type KeptKey struct {
+	Key   string    `json:"key"`
+	Until time.Time `json:"until,omitzero"` // until when it is locked; zero: the storage does not say
+}
+
+// OldKeysChecked records what became of old keys that the storage did not let go.
+type OldKeysChecked struct {
+	Target     string    `json:"target"`
+	Repository string    `json:"repository"`
+	Removed    []string  `json:"removed"`        // gone now
+	Left       []string  `json:"left,omitempty"` // as in KeyRotated
+	Kept       []KeptKey `json:"kept,omitempty"`
 }
 
 // KeyShredded records that all keys of a repository were destroyed, so that
 // nobody can read it again. It is written before (RunRunning) and after.
 type KeyShredded struct {
-	Target     string   `json:"target"`
-	Repository string   `json:"repository"`
-	Reason     string   `json:"reason"`
-	By         string   `json:"by"`
-	State      string   `json:"state"`          // RunRunning, RunComplete, RunFailed
-	Left       []string `json:"left,omitempty"` // keys that still open it
-	Error      string   `json:"error,omitempty"`
+	Target     string    `json:"target"`
+	Repository string    `json:"repository"`
+	Reason     string    `json:"reason"`
+	By         string    `json:"by"`
+	State      string    `json:"state"`          // RunRunning; RunComplete; RunIncomplete: deleted, and kept by the storage; RunFailed: some still open it
+	Left       []string  `json:"left,omitempty"` // keys that still open it
+	Kept       []KeptKey `json:"kept,omitempty"` // keys that are deleted, and kept by the storage
+	Error      string    `json:"error,omitempty"`
 }
 
 // SelfSaved records that catalog, ledger, configuration and sealed keys were put

@@ -21,6 +21,7 @@ type KeyState struct {
 	Drilled  Dated[EscrowDrilled]   // the newest that succeeded
 	Tries    []Dated[EscrowDrilled] // all drills, oldest first
 	Rotated  Dated[KeyRotated]      // the newest
+	Checked  Dated[OldKeysChecked]  // the newest
 	Shredded Dated[KeyShredded]     // the newest
 }
 
@@ -42,10 +43,21 @@ func (k KeyState) With(e Event, seq int64, at time.Time) KeyState {
 		}
 	case KeyRotated:
 		k.Rotated = Dated[KeyRotated]{e, seq, at}
+	case OldKeysChecked:
+		k.Checked = Dated[OldKeysChecked]{e, seq, at}
 	case KeyShredded:
 		k.Shredded = Dated[KeyShredded]{e, seq, at}
 	}
 	return k
+}
+
+// Remaining returns the old keys that still open the repository, and those that
+// are deleted and kept by the storage, as far as was seen last.
+func (k KeyState) Remaining() (left []string, kept []KeptKey) {
+	if k.Checked.Seq > k.Rotated.Seq {
+		return k.Checked.Event.Left, k.Checked.Event.Kept
+	}
+	return k.Rotated.Event.Left, k.Rotated.Event.Kept
 }
 
 // KeyStates returns what is known of the keys, by target, as known at asOf.
@@ -63,6 +75,9 @@ func (c *Catalog) KeyStates(ctx context.Context, asOf time.Time) (map[string]Key
 		},
 		func() error {
 			return addKeys(ctx, c, kindRotated, asOf, states, func(e KeyRotated) string { return e.Target })
+		},
+		func() error {
+			return addKeys(ctx, c, kindOldKeys, asOf, states, func(e OldKeysChecked) string { return e.Target })
 		},
 		func() error {
 			return addKeys(ctx, c, kindShredded, asOf, states, func(e KeyShredded) string { return e.Target })

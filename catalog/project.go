@@ -91,6 +91,8 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindDrilled, e.Target, seq, at)
 	case KeyRotated:
 		return p.mark(ctx, kindRotated, e.Target, seq, at)
+	case OldKeysChecked:
+		return p.mark(ctx, kindOldKeys, e.Target, seq, at)
 	case KeyShredded:
 		return p.mark(ctx, kindShredded, e.Target, seq, at)
 	case SelfSaved:

@@ -86,6 +86,7 @@ func kinds() []string {
 		39: "key-sealed", 40: "escrow-drilled", 41: "key-rotated", 42: "key-shredded", 43: "self-saved", 44: "self-tested", 45: "site-recovered", 46: "archive-written",
 		47: "medium-registered", 48: "medium-seen", 49: "medium-refused", 50: "medium-handed", 51: "medium-inspected", 52: "medium-staged",
 		53: "key-placed",
+		54: "old-keys-checked",
 	}
 }
 
@@ -112,6 +113,7 @@ const (
 	kindArchived    = 46
 	kindMedium      = 47 // marks all events about media
 	kindPlaced      = 53
+	kindOldKeys     = 54
 	stateRunning    = 0
 	stateComplete   = 1
 	stateIncomplete = 2

@@ -115,8 +115,20 @@ func (c *keyCustody) holders(j *keyJudgement, k keyFacts) {
 	default:
 		c.people(j, k)
 	}
-	if n := len(rotated.Event.Left); n > 0 {
-		j.say(Warn, "Gỡ khóa cũ khi nơi lưu cho phép xóa, hoặc thay khóa lần nữa (saoluu key rotate).", "%d khóa cũ vẫn mở được kho lưu sau lần thay khóa ngày %s", n, j.day(rotated.At))
+	c.remaining(j, k)
+}
+
+// remaining judges old keys that the storage did not let go.
+func (c *keyCustody) remaining(j *keyJudgement, k keyFacts) {
+	left, kept := k.Remaining()
+	if k.Checked.Seq > k.Rotated.Seq {
+		j.cite(k.Checked.Seq)
+	}
+	if n := len(left); n > 0 {
+		j.say(Warn, "Gỡ khóa cũ tại nơi lưu, hoặc thay khóa lần nữa khi nơi lưu cho phép xóa (saoluu key rotate).", "%d khóa cũ vẫn mở được kho lưu sau lần thay khóa ngày %s", n, j.day(k.Rotated.At))
+	}
+	if n := len(kept); n > 0 {
+		j.say(Warn, "Hủy mọi bản của khóa cũ; khi hết thời hạn khóa chống xóa, lần chăm sóc kế tiếp sẽ xóa hẳn (saoluu upkeep).", "%d khóa cũ đã xóa nhưng nơi lưu còn giữ phiên bản sau lần thay khóa ngày %s", n, j.day(k.Rotated.At))
 	}
 }
 

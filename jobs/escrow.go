@@ -308,8 +308,11 @@ func KeyTroubles(ctx context.Context, c *config.Config, cat *catalog.Catalog, no
 
 func keyTroubles(c *config.Config, k catalog.KeyState, repository string, now time.Time) (found []Trouble) {
 	warn := func(format string, args ...any) { found = append(found, Trouble{Why: fmt.Sprintf(format, args...)}) }
-	if e := k.Shredded.Event; e.Repository == repository && e.State == catalog.RunComplete {
-		return []Trouble{{Failing: true, Why: "its keys were destroyed: take it out of the configuration"}}
+	if why, whole := shredTrouble(k, repository); why != "" {
+		found = append(found, Trouble{Failing: true, Why: why})
+		if whole {
+			return found
+		}
 	}
 	sealed := k.Sealed.Event
 	switch {
@@ -331,8 +334,12 @@ func keyTroubles(c *config.Config, k catalog.KeyState, repository string, now ti
 	if last := lastTry(k); !last.At.IsZero() && !last.Event.OK && last.At.After(k.Sealed.At) {
 		warn("the last try of its sealed key failed: %s", last.Event.Error)
 	}
-	if left := len(k.Rotated.Event.Left); left > 0 {
-		warn("%d old key(s) still open it", left)
+	left, kept := k.Remaining()
+	if len(left) > 0 {
+		warn("%s it: whoever has one can read it", count(len(left), "old key still opens", "old keys still open"))
+	}
+	if len(kept) > 0 {
+		warn("the storage keeps %s", keptKeys(kept, "old key", "old keys"))
 	}
 	return found
 }

@@ -2,24 +2,19 @@ package jobs
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"saoluu/catalog"
 	"saoluu/internal/durable"
 	"saoluu/internal/fault"
 	"saoluu/restic"
-	"saoluu/targets"
 )
 
-// aloneWithKeys waits until nobody else changes the keys of a target, and clears
-// what a change left that was cut off: its restic may have held a lock.
+// aloneWithKeys waits until nobody else changes the keys of a target.
 func (r *Runner) aloneWithKeys(ctx context.Context, p place) (release func() error, err error) {
 	unlock, err := r.alone(ctx, "key-"+p.name)
 	if err != nil {
@@ -29,11 +24,13 @@ func (r *Runner) aloneWithKeys(ctx context.Context, p place) (release func() err
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	release = func() error { gone(); return unlock() }
-	if err := r.clearLock(ctx, p, "keys are to be changed"); err != nil {
-		return nil, errors.Join(err, release())
-	}
-	return release, nil
+	return func() error { gone(); return unlock() }, nil
+}
+
+// clearAfterKeys clears what a change of keys left that was cut off: its restic may
+// have held a lock.
+func (r *Runner) clearAfterKeys(ctx context.Context, p place) error {
+	return r.clearLock(ctx, p, "keys are to be changed")
 }
 
 // RotateKey gives a repository a new random key and takes the old one away. Where
@@ -44,8 +41,8 @@ func (r *Runner) aloneWithKeys(ctx context.Context, p place) (release func() err
 //	TARGET.key is the new   from here on it is used and sealed
 //	no TARGET.key.old       the old key is gone, or the storage would not let it go
 //
-// A key that the storage keeps is told with Incomplete, and tried again at the
-// next rotation.
+// A key that the storage keeps is told with Incomplete, and looked at again by
+// every upkeep.
 func (r *Runner) RotateKey(ctx context.Context, name, by string) (rotated catalog.KeyRotated, secured Secured, err error) {
 	op := fmt.Sprintf("rotate the key of target %q", name)
 	p, state, err := r.changeable(ctx, op, name)
@@ -61,6 +58,9 @@ func (r *Runner) RotateKey(ctx context.Context, name, by string) (rotated catalo
 		return rotated, secured, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if err := r.clearAfterKeys(ctx, p); err != nil {
+		return rotated, secured, err
+	}
 	if err := r.changeKey(ctx, op, p, state.Repository); err != nil {
 		return rotated, secured, err
 	}
@@ -97,11 +97,7 @@ func (r *Runner) RotateKey(ctx context.Context, name, by string) (rotated catalo
 	if slow != nil {
 		r.Log.Warn().Err(slow).Str("target", name).Msg("the daemon has no key of its own; the next upkeep makes one")
 	}
-	if refused != nil {
-		err = fault.New(fault.Incomplete, op, fmt.Errorf("the new key is in use, and %d old one(s) still open the repository: %w", len(rotated.Left), refused),
-			"whoever has an old key can still read it; remove it where the storage is run, or rotate again when deletion is possible")
-	}
-	return rotated, secured, err
+	return rotated, secured, notDropped(op, rotated, refused)
 }
 
 // changeable returns a target whose repository is the enrolled one.
@@ -177,7 +173,7 @@ func (r *Runner) dropOld(ctx context.Context, p place, rotated *catalog.KeyRotat
 	if err != nil {
 		return err
 	}
-	ids := known[p.name].Rotated.Event.Left
+	ids, _ := known[p.name].Remaining()
 	repo := ownKey(p)
 	repo.PasswordFile = r.keyPath(p.name) + ".old"
 	keys, err := r.Engine.Keys(ctx, repo)
@@ -204,7 +200,9 @@ func (r *Runner) dropOld(ctx context.Context, p place, rotated *catalog.KeyRotat
 		}
 		rotated.Removed = append(rotated.Removed, id)
 	}
-	return errors.Join(problems...)
+	// The new key opens it and is sealed, so nothing deleted there is needed any more.
+	rotated.Kept, err = r.eraseKeys(ctx, p, nil)
+	return errors.Join(append(problems, err)...)
 }
 
 // daemonKeys adds the daemon's keys of a repository: who has seen the one may have
@@ -226,141 +224,6 @@ func (r *Runner) dropShortcuts(target string) error {
 		err = errors.Join(err, removeDurably(path))
 	}
 	return err
-}
-
-// ShredKey destroys all keys of a repository, so that nobody can read again what
-// is in it: a key that is thrown away is added, and all others are removed. What
-// this machine has of them goes too. Held runs forbid it.
-func (r *Runner) ShredKey(ctx context.Context, name, reason, by string) (err error) {
-	op := fmt.Sprintf("destroy the keys of target %q", name)
-	if strings.TrimSpace(reason) == "" {
-		return fault.New(fault.Usage, op, errors.New("no reason is given"), "say why with --reason")
-	}
-	p, state, err := r.changeable(ctx, op, name)
-	if err != nil {
-		return err
-	}
-	if err := r.noneHeld(ctx, op, name); err != nil {
-		return err
-	}
-	release, err := r.aloneWithKeys(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	known, err := r.Catalog.KeyStates(ctx, r.Now())
-	if err != nil {
-		return err
-	}
-	shred := catalog.KeyShredded{Target: name, Repository: state.Repository, Reason: reason, By: by, State: catalog.RunRunning}
-	last := known[name].Shredded.Event
-	begun := last.Repository == state.Repository && last.State == catalog.RunRunning
-	err = r.sameRepository(ctx, p)
-	switch {
-	case fault.KindOf(err) == fault.WrongKey && begun:
-		return r.endShred(ctx, op, p, shred, nil) // cut off after the last key was gone
-	case err != nil:
-		return err
-	}
-	if _, err := r.Catalog.Append(ctx, shred); err != nil {
-		return err
-	}
-	left, refused := r.removeKeys(ctx, p)
-	shred.Left = left
-	return r.endShred(ctx, op, p, shred, refused)
-}
-
-// noneHeld refuses to destroy what a hold protects.
-func (r *Runner) noneHeld(ctx context.Context, op, name string) error {
-	rows, err := r.Catalog.SnapshotsOf(ctx, name)
-	if err != nil {
-		return err
-	}
-	seen := map[string]bool{}
-	for _, row := range rows {
-		if seen[row.Run] {
-			continue
-		}
-		seen[row.Run] = true
-		run, err := r.Catalog.Run(ctx, row.Run)
-		if err != nil {
-			return err
-		}
-		if run.Held {
-			return fault.New(fault.Refused, op, fmt.Errorf("run %s is held", row.Run), "release it first with \"saoluu hold release\", if whoever held it agrees")
-		}
-	}
-	return nil
-}
-
-// removeKeys removes all keys of a repository but one that nobody has.
-func (r *Runner) removeKeys(ctx context.Context, p place) (left []string, err error) {
-	text := make([]byte, 32)
-	if _, err := rand.Read(text); err != nil {
-		return nil, err
-	}
-	path, err := (&Shared{}).inMemory("credential:thrown-away", func() ([]byte, error) {
-		return []byte(base64.RawURLEncoding.EncodeToString(text) + "\n"), nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := r.Engine.KeyAdd(ctx, ownKey(p), path); err != nil {
-		return nil, err
-	}
-	repo := ownKey(p)
-	repo.PasswordFile = path
-	keys, err := r.Engine.Keys(ctx, repo)
-	if err != nil {
-		return nil, err
-	}
-	var problems []error
-	for _, k := range keys {
-		if k.Current {
-			continue
-		}
-		if err := r.Engine.KeyRemove(ctx, repo, k.ID); err != nil {
-			problems, left = append(problems, err), append(left, k.ID)
-		}
-	}
-	return left, errors.Join(problems...)
-}
-
-// endShred removes what this machine has of the keys and writes down how it went.
-// While a key still opens the repository, ours stays too.
-func (r *Runner) endShred(ctx context.Context, op string, p place, shred catalog.KeyShredded, refused error) error {
-	shred.State = catalog.RunComplete
-	if refused != nil {
-		shred.State, shred.Error = catalog.RunFailed, fault.Public(refused)
-		_, err := r.Catalog.Append(context.WithoutCancel(ctx), shred)
-		if len(shred.Left) == 0 {
-			return errors.Join(refused, err) // nothing was tried
-		}
-		return errors.Join(fault.New(fault.Incomplete, op, fmt.Errorf("%d key(s) still open the repository, which can be read as before: %w", len(shred.Left), refused),
-			"let whoever runs the storage delete the repository, or wait until its locks end and do it again"), err)
-	}
-	key := r.keyPath(p.name)
-	sheet := filepath.Join(r.sheetsFolder(), p.name)
-	if err := r.dropShortcuts(p.name); err != nil {
-		return err
-	}
-	for _, file := range []string{key, key + ".new", key + ".old", r.sealedPath(p.name), sheet + ".txt", sheet + ".html"} {
-		if err := removeDurably(file); err != nil {
-			return err
-		}
-	}
-	var beside error
-	if keeper, can := p.target.(targets.Keeper); can {
-		beside = keeper.Unkeep(ctx, keysFolder+"/"+shred.Repository+".age")
-	}
-	if _, err := r.Catalog.Append(context.WithoutCancel(ctx), shred); err != nil {
-		return err
-	}
-	if r.Config.Targets[p.name].ObjectLock > 0 {
-		return fault.New(fault.Incomplete, op, errors.New("the bucket keeps the old versions of the key files until their locks end"),
-			"destroy all copies of the old key: whoever has one and the bucket can read it until then")
-	}
-	return beside
 }
 
 // removeDurably removes a file for good; one that is not there is no error.

@@ -173,7 +173,7 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 	if err := r.quicken(ctx, to); err != nil {
 		r.Log.Warn().Err(err).Str("target", to.name).Msg("no fast key: runs take longer")
 	}
-	placed := r.placeKey(ctx, to)
+	placed := errors.Join(r.recheckOldKeys(ctx, to), r.placeKey(ctx, to))
 	paid := r.payDebts(ctx, to, done)
 	older, err := r.compare(ctx, to, done)
 	if err != nil {

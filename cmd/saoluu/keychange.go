@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"saoluu/catalog"
 	"saoluu/internal/fault"
 )
 
@@ -22,11 +24,16 @@ been seen. When it is cut off, run it again: it goes on where it was. Data are n
 written anew: restic protects them with a key inside the repository, which whoever
 has had both a key and the repository may have taken out.
 
-Storage that refuses to delete keeps the old key: that is told, with exit status 3.`
+Storage that refuses to delete keeps the old key, and a bucket with versions keeps
+what was deleted from it: that is told, with exit status 3, and shown by status until
+an upkeep finds the old key gone.`
 
 const keyShredHelp = `shred destroys all keys of a target's repository, so that nobody can ever read again
 what is in it, and writes that down. Whoever knows another key of the repository
 loses access as well. It cannot be undone. Held runs forbid it.
+
+Where the storage refuses to delete, or keeps what was deleted, nothing is called
+destroyed: exit status 3. Run it again when the locks end.
 
 Afterwards take the target out of the configuration and destroy the sheets and
 copies of its key that are elsewhere.`
@@ -58,6 +65,12 @@ func keyRotate(a *app) *cobra.Command {
 			done, secured, err := s.RotateKey(cmd.Context(), args[0], userName())
 			if done.Added != "" {
 				fmt.Printf("target %q has the new key %.8s; removed: %s\n", args[0], done.Added, orDash(shortKeys(done.Removed)))
+				if len(done.Left) > 0 {
+					fmt.Printf("  old keys that still open it: %s\n", shortKeys(done.Left))
+				}
+				if len(done.Kept) > 0 {
+					fmt.Printf("  old keys that are deleted and kept by the storage: %s\n", keptUntil(done.Kept, s.Config.Site.Location))
+				}
 				printSecured(secured)
 				fmt.Println("print its recovery sheet anew, and destroy the old one")
 			}
@@ -73,6 +86,15 @@ func shortKeys(ids []string) string {
 		short[i] = fmt.Sprintf("%.8s", id)
 	}
 	return strings.Join(short, ", ")
+}
+
+// keptUntil names keys and until when the storage locks them.
+func keptUntil(kept []catalog.KeptKey, loc *time.Location) string {
+	var each []string
+	for _, k := range kept {
+		each = append(each, fmt.Sprintf("%.8s until %s", safe(k.Key), when(k.Until, loc)))
+	}
+	return strings.Join(each, ", ")
 }
 
 func keyShred(a *app) *cobra.Command {

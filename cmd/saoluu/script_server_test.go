@@ -65,6 +65,7 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		r := targettest.StartREST(t, kind == "append-only")
 		known[kind] = r.Server
 		keep("rest", r.Password)
+		ts.Setenv("RESTDIR", filepath.Join(r.Dir, r.User))
 		fill = append(fill, "$RESTCA", r.CA, "$REST", fmt.Sprintf("https://%s/%s", r.Address, r.User))
 	case "sftp":
 		s := targettest.StartSSH(t)
@@ -81,27 +82,64 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // bucketCommand does to a bucket of the script's MinIO what whoever has its keys
-// can do: "bucket empty NAME" tries to delete every version, then deletes every
-// object; "bucket unlock NAME" takes the default retention away.
+// can do:
+//
+//	bucket make NAME [plain|versions|governance]   a bucket that saoluu did not make
+//	bucket empty NAME             tries to delete every version, then deletes every object
+//	bucket undelete NAME PREFIX   takes the delete markers away
+//	bucket unlock NAME            takes the default retention away
+//	bucket govern NAME            makes it a lock that an administrator can lift
 func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: bucket empty|unlock NAME")
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: bucket make|empty|undelete|unlock|govern NAME [...]")
 	}
+	client, ctx, name := s3Client(ts), context.Background(), args[1]
+	all := client.ListObjectsIter(ctx, name, minio.ListObjectsOptions{Recursive: true, WithVersions: true})
+	switch args[0] {
+	case "make":
+		ts.Check(client.MakeBucket(ctx, name, minio.MakeBucketOptions{ObjectLocking: args[2] == "governance"}))
+		if args[2] == "versions" {
+			ts.Check(client.EnableVersioning(ctx, name))
+		}
+		if args[2] == "governance" {
+			govern(ts, client, name)
+		}
+	case "unlock":
+		ts.Check(client.SetObjectLockConfig(ctx, name, nil, nil, nil))
+	case "govern":
+		govern(ts, client, name)
+	case "undelete":
+		for o := range all {
+			ts.Check(o.Err)
+			if o.IsDeleteMarker && strings.HasPrefix(o.Key, args[2]) {
+				ts.Check(client.RemoveObject(ctx, name, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID}))
+			}
+		}
+	case "empty":
+		for o := range all {
+			ts.Check(o.Err)
+			_ = client.RemoveObject(ctx, name, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID, GovernanceBypass: true})
+			ts.Check(client.RemoveObject(ctx, name, o.Key, minio.RemoveObjectOptions{}))
+		}
+	default:
+		ts.Fatalf("unknown deed %q", args[0])
+	}
+}
+
+// govern sets a default retention of 30 days in governance mode.
+func govern(ts *testscript.TestScript, client *minio.Client, bucket string) {
+	mode, days, unit := minio.Governance, uint(30), minio.Days
+	ts.Check(client.SetObjectLockConfig(context.Background(), bucket, &mode, &days, &unit))
+}
+
+// s3Client speaks to the script's MinIO with the key of whoever runs it.
+func s3Client(ts *testscript.TestScript) *minio.Client {
 	client, err := minio.New(strings.TrimPrefix(ts.Getenv("S3"), "https://"), &minio.Options{
 		Creds:  credentials.NewStaticV4(ts.ReadFile("far/access"), ts.ReadFile("far/secret"), ""),
 		Secure: true, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ts)}},
 	})
 	ts.Check(err)
-	ctx := context.Background()
-	if args[0] == "unlock" {
-		ts.Check(client.SetObjectLockConfig(ctx, args[1], nil, nil, nil))
-		return
-	}
-	for o := range client.ListObjectsIter(ctx, args[1], minio.ListObjectsOptions{Recursive: true, WithVersions: true}) {
-		ts.Check(o.Err)
-		_ = client.RemoveObject(ctx, args[1], o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID, GovernanceBypass: true})
-		ts.Check(client.RemoveObject(ctx, args[1], o.Key, minio.RemoveObjectOptions{}))
-	}
+	return client
 }
 
 func pool(ts *testscript.TestScript) *x509.CertPool {

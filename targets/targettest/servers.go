@@ -5,12 +5,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,11 +37,12 @@ type Server struct {
 	argv    []string
 	env     []string
 	dir     string
+	health  string // address that answers 200 when the server is ready; empty: it is when it accepts connections
 	cmd     *exec.Cmd
 	log     bytes.Buffer
 }
 
-// Start starts the server, again after a Stop, and waits until it accepts connections.
+// Start starts the server, again after a Stop, and waits until it is ready.
 func (s *Server) Start(t T) {
 	t.Helper()
 	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
@@ -49,15 +52,32 @@ func (s *Server) Start(t T) {
 		t.Fatal(err)
 	}
 	for range 600 {
-		conn, err := net.DialTimeout("tcp", s.Address, time.Second)
-		if err == nil {
-			conn.Close()
+		if s.ready() {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	s.Stop(t)
 	t.Fatalf("%s does not answer:\n%s", s.argv[0], s.log.String())
+}
+
+func (s *Server) ready() bool {
+	conn, err := net.DialTimeout("tcp", s.Address, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	if s.health == "" {
+		return true
+	}
+	// Only whether it is up: whoever uses it looks at its certificate.
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := client.Get(s.health)
+	if err != nil {
+		return false
+	}
+	answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
 }
 
 // Stop kills the server.
@@ -139,7 +159,7 @@ func StartMinIO(t T) MinIO {
 	m := MinIO{AccessKey: "saoluu-tests", SecretKey: "a-secret-only-for-tests", CA: ca}
 	address := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	m.Server = start(t, &Server{
-		Address: address, dir: dir,
+		Address: address, dir: dir, health: "https://" + address + "/minio/health/cluster",
 		argv: []string{Tool(t, "minio"), "server", "--quiet", "--address", address, "--certs-dir", certs, filepath.Join(dir, "data")},
 		env: []string{
 			"MINIO_ROOT_USER=" + m.AccessKey, "MINIO_ROOT_PASSWORD=" + m.SecretKey, "MINIO_BROWSER=off",

@@ -60,6 +60,13 @@ func (k KeyState) Remaining() (left []string, kept []KeptKey) {
 	return k.Rotated.Event.Left, k.Rotated.Event.Kept
 }
 
+// Shut reports whether all keys of the repository were taken away on purpose, so
+// that nobody here can read it: destroyed, or kept as versions by the storage.
+func (k KeyState) Shut(repository string) bool {
+	e := k.Shredded.Event
+	return e.Repository == repository && (e.State == RunComplete || e.State == RunIncomplete)
+}
+
 // KeyStates returns what is known of the keys, by target, as known at asOf.
 func (c *Catalog) KeyStates(ctx context.Context, asOf time.Time) (map[string]KeyState, error) {
 	states := map[string]KeyState{}

@@ -70,7 +70,7 @@ func (a *asset) take(ctx context.Context, e *evaluation, run catalog.Run) error 
 		}
 		if at := k.destroyed(); !at.Before(run.ConsistentAt) {
 			if !a.has(c.Target) {
-				a.destroyed = append(a.destroyed, destroyedCopy{c.Target, at, k.Shredded.Seq})
+				a.destroyed = append(a.destroyed, destroyedCopy{c.Target, at, k.Shredded.Seq, k.Shredded.Event.State != catalog.RunComplete})
 			}
 			continue
 		}
@@ -101,12 +101,17 @@ type destroyedCopy struct {
 	target string
 	at     time.Time
 	seq    int64
+	kept   bool // the storage may have versions of the keys
 }
 
 // addDestroyed says which copies are no more because their keys were destroyed.
 func (j *judgement) addDestroyed(e *evaluation, a *asset) {
 	for _, d := range a.destroyed {
-		j.why = sentences(j.why, fmt.Sprintf("“%s”: đã hủy mọi khóa ngày %s, bản sao ở đó coi như đã hủy", d.target, vnDate(d.at, e.loc)))
+		why := "đã hủy mọi khóa ngày %s, bản sao ở đó coi như đã hủy"
+		if d.kept {
+			why = "đã gỡ mọi khóa ngày %s, bản sao ở đó không còn khôi phục được, nhưng chưa hủy hẳn vì nơi lưu còn giữ phiên bản của khóa"
+		}
+		j.why = sentences(j.why, "“"+d.target+"”: "+fmt.Sprintf(why, vnDate(d.at, e.loc)))
 		j.evidence = append(j.evidence, entry(d.seq))
 	}
 }

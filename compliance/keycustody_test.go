@@ -70,7 +70,37 @@ func TestDestroyedCopies(t *testing.T) {
 	if f.Result != Fail || !strings.Contains(f.Why, "đã hủy mọi khóa ngày 10/05/2026") || f.Evidence[0] != "entry:200" {
 		t.Errorf("%s %v: %s", f.Result, f.Evidence, f.Why)
 	}
+	s.keys[len(s.keys)-1].event = catalog.KeyShredded{Target: testTarget, Repository: "one", State: catalog.RunIncomplete, Kept: []catalog.KeptKey{{Key: "x"}}}
+	if f := judge(t, s, "HD39-16.1a-4", "2026-05", now); f.Result != Fail || !strings.Contains(f.Why, "chưa hủy hẳn") {
+		t.Errorf("kept by the storage: %s: %s", f.Result, f.Why)
+	}
 	if f := judge(t, s, "HD39-16.1b-2", "2026-05", now); f.Result == Fail {
 		t.Errorf("what was saved in the month stays on record: %s: %s", f.Result, f.Why)
+	}
+}
+
+// Old keys that the storage did not let go warn until somebody saw that they are gone.
+func TestOldKeysRemain(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		events []catalog.Event
+		want   Outcome
+		why    string
+	}{
+		{"kept as versions", []catalog.Event{catalog.KeyRotated{Target: testTarget, Repository: "one", Added: "k", Kept: []catalog.KeptKey{{Key: "x"}}}}, Warn, "1 khóa cũ đã xóa nhưng nơi lưu còn giữ"},
+		{"open it", []catalog.Event{catalog.KeyRotated{Target: testTarget, Repository: "one", Added: "k", Left: []string{"x", "y"}}}, Warn, "2 khóa cũ vẫn mở được"},
+		{"gone since", []catalog.Event{
+			catalog.KeyRotated{Target: testTarget, Repository: "one", Added: "k", Left: []string{"x"}},
+			catalog.OldKeysChecked{Target: testTarget, Repository: "one", Removed: []string{"x"}},
+		}, Pass, ""},
+	} {
+		s := nightly(t, 20, now)
+		s.keyed(t, "one")
+		for i, e := range tt.events {
+			s.keys = append(s.keys, keyEvent{testTarget, int64(200 + i), at(t, "2026-05-10 12:00"), e})
+		}
+		if f := judge(t, s, "HD39-16.1a-2", "2026-05", now); f.Result != tt.want || !strings.Contains(f.Why, tt.why) {
+			t.Errorf("%s: %s: %s", tt.name, f.Result, f.Why)
+		}
 	}
 }

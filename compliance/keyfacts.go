@@ -63,10 +63,10 @@ func ofName(custodian string) func(catalog.SealedTo) bool {
 	return func(to catalog.SealedTo) bool { return to.Custodian == custodian }
 }
 
-// destroyed is when all keys of the repository were destroyed, so that what lay in
-// it till then cannot be read again; zero if they were not.
+// destroyed is when all keys of the repository were taken away, so that nobody here
+// can read again what lay in it till then; zero if they were not.
 func (k keyFacts) destroyed() time.Time {
-	if k.Shredded.Event.State != catalog.RunComplete {
+	if !k.Shut(k.Shredded.Event.Repository) {
 		return time.Time{}
 	}
 	return k.Shredded.At

@@ -83,7 +83,11 @@ func (s *survey) look(ctx context.Context, target string, gone map[string]bool) 
 	if err != nil {
 		return err
 	}
-	s.sound[target] = state.LastCheck != catalog.RunFailed
+	keys, err := s.r.Catalog.KeyStates(ctx, s.r.Now())
+	if err != nil {
+		return err
+	}
+	s.sound[target] = state.LastCheck != catalog.RunFailed && !keys[target].Shut(state.Repository)
 	rows, err := s.r.Catalog.SnapshotsOf(ctx, target)
 	if err != nil {
 		return err

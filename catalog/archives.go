@@ -33,3 +33,19 @@ func (c *Catalog) Archives(ctx context.Context, asOf time.Time) ([]Dated[Archive
 		return twice
 	}), err
 }
+
+// ArchivedIn maps runs to the sets of offline media that hold them and were read
+// back, oldest first, as known at asOf.
+func (c *Catalog) ArchivedIn(ctx context.Context, asOf time.Time) (map[string][]string, error) {
+	sets, err := c.Archives(ctx, asOf)
+	in := map[string][]string{}
+	for _, set := range sets {
+		if !set.Event.Verified {
+			continue
+		}
+		for _, run := range set.Event.Runs {
+			in[run] = append(in[run], set.Event.Set)
+		}
+	}
+	return in, err
+}

@@ -23,6 +23,12 @@ func (e *evaluation) annex(ctx context.Context, packs []*Pack, result *Result) e
 	if result.Targets, err = e.targetStates(ctx); err != nil {
 		return err
 	}
+	if result.Keys, err = e.keyRecords(ctx); err != nil {
+		return err
+	}
+	if result.Archives, err = e.archived(ctx); err != nil {
+		return err
+	}
 	for _, a := range e.assets {
 		if !a.removed.IsZero() {
 			continue

@@ -97,6 +97,8 @@ type Result struct {
 	Grid      []GridRow // every job, month by month; a short period is shown at the end of a year
 	Copies    []CopyState
 	Targets   []TargetFacts
+	Keys      []KeyRecord
+	Archives  []ArchiveState // oldest first
 	Proofs    []Proof
 	Watch     []Watch
 	Ledger    Ledger
@@ -110,6 +112,17 @@ type CopyState struct {
 	Taken      time.Time           // the instant the data stand for
 	Separation *catalog.Separation // nil: never measured
 	Encryption string
+}
+
+// A KeyRecord is what is known of the key of one target. It holds no key.
+type KeyRecord struct {
+	Target   string
+	Sealed   catalog.Dated[catalog.KeySealed]     // zero: never
+	Placed   catalog.Dated[catalog.KeyPlaced]     // zero: never measured
+	Drilled  catalog.Dated[catalog.EscrowDrilled] // the newest that counts, zero if none
+	Rotated  catalog.Dated[catalog.KeyRotated]
+	Shredded time.Time // zero while copies there can be read
+	Left     []string  // recipients who are custodians no longer
 }
 
 // TargetFacts is what is known of a target at Result.At. Times are zero when

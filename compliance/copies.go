@@ -154,10 +154,11 @@ func (e *evaluation) soundCopies(ctx context.Context, a *asset, maxAge int) (sou
 
 // copiesCheck is the check on the number and variety of copies.
 type copiesCheck struct {
-	min      int // good copies on different targets
-	media    int // kinds of target among them; 0: not asked
-	offsite  int // copies at another site, offline or immutable (L4, L5); 0: not asked
-	maxAge   int // days
+	min      int  // good copies on different targets
+	media    int  // kinds of target among them; 0: not asked
+	offsite  int  // copies at another site, offline or immutable (L4, L5); 0: not asked
+	maxAge   int  // days
+	archives bool // sets of offline media count, but never as offline
 	one      Outcome
 	shortage Outcome // media or offsite not reached
 }
@@ -165,7 +166,7 @@ type copiesCheck struct {
 func parseCopies(s *scope) check {
 	return &copiesCheck{
 		min: s.number("min_copies", 2, 1, 9), media: s.number("min_media", 0, 0, 9), offsite: s.number("offline", 0, 0, 9),
-		maxAge: s.number("max_age_days", 31, 1, 3660), one: s.outcome("too_few", Warn), shortage: s.outcome("shortage", Warn),
+		maxAge: s.number("max_age_days", 31, 1, 3660), archives: s.boolean("archives", false), one: s.outcome("too_few", Warn), shortage: s.outcome("shortage", Warn),
 	}
 }
 
@@ -174,41 +175,60 @@ func (c *copiesCheck) asset(ctx context.Context, e *evaluation, r *Rule, a *asse
 	if err != nil {
 		return judgement{}, err
 	}
-	j := judgement{posture: Pass}
-	var places []string
-	types, away, apart := map[string]bool{}, 0, map[string][]string{}
-	for _, f := range sound {
-		apart[f.domain()] = append(apart[f.domain()], "“"+f.Target+"”")
-		places = append(places, "“"+f.Target+"”")
-		types[e.targetRow(f.Target).Type] = true
-		if s := f.Separation; s != nil && !s.Unknown && s.Level >= levelOtherSite {
-			away++
-		}
-		j.evidence = append(j.evidence, f.evidence()...)
-	}
-	switch {
-	case len(sound) == 0:
+	if len(sound) == 0 {
 		return e.noCopy(r, a, left), nil
-	case len(apart) < c.min:
+	}
+	t := tally{types: map[string]bool{}, apart: map[string][]string{}}
+	for _, f := range sound {
+		t.add("“"+f.Target+"”", e.targetRow(f.Target).Type, f.domain())
+		if s := f.Separation; s != nil && !s.Unknown && s.Level >= levelOtherSite {
+			t.away++
+		}
+		t.evidence = append(t.evidence, f.evidence()...)
+	}
+	if err := c.addArchive(ctx, e, a, &t); err != nil {
+		return judgement{}, err
+	}
+	j := judgement{posture: Pass, evidence: t.evidence}
+	switch {
+	case len(t.apart) < c.min:
 		j.posture = c.one
-	case len(types) < c.media || away < c.offsite:
+	case len(t.types) < c.media || t.away < c.offsite:
 		j.posture = c.shortage
 	}
-	j.why = sentences(fmt.Sprintf("%d bản sao tốt không quá %d ngày: %s", len(sound), c.maxAge, strings.Join(places, ", ")), left)
-	for _, together := range sharing(apart) {
+	j.why = sentences(fmt.Sprintf("%d bản sao tốt không quá %d ngày: %s", len(t.places), c.maxAge, strings.Join(t.places, ", ")), left)
+	for _, together := range sharing(t.apart) {
 		j.why = sentences(j.why, fmt.Sprintf("%s cùng một hệ thống lưu trữ, tính là một", strings.Join(together, ", ")))
 	}
-	if c.min > len(apart) {
+	if c.min > len(t.apart) {
 		j.why = sentences(j.why, fmt.Sprintf("cần ít nhất %d", c.min))
 	}
 	if c.media > 0 {
-		j.why = sentences(j.why, fmt.Sprintf("%d loại nơi lưu (cần %d)", len(types), c.media))
+		j.why = sentences(j.why, fmt.Sprintf("%d loại nơi lưu (cần %d)", len(t.types), c.media))
 	}
 	if c.offsite > 0 {
-		j.why = sentences(j.why, fmt.Sprintf("%d bản ở địa điểm khác hoặc ngoại tuyến (cần %d)", away, c.offsite))
+		j.why = sentences(j.why, fmt.Sprintf("%d bản ở địa điểm khác hoặc ngoại tuyến (cần %d)", t.away, c.offsite))
 	}
+	j.why = sentences(j.why, t.notes)
+	j.addDestroyed(e, a)
 	j.distrust(sound)
 	return j, nil
+}
+
+// A tally counts the copies of one asset.
+type tally struct {
+	places   []string            // as people read them
+	types    map[string]bool     // kinds of target, and "archive"
+	apart    map[string][]string // places by what is lost with them
+	away     int                 // at another site, offline or immutable
+	notes    string              // what else is to be said
+	evidence []string
+}
+
+func (t *tally) add(place, kind, domain string) {
+	t.places = append(t.places, place)
+	t.types[kind] = true
+	t.apart[domain] = append(t.apart[domain], place)
 }
 
 // domain names what is lost together with a copy: the storage system that was

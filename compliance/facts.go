@@ -28,6 +28,8 @@ type evaluation struct {
 	enrolled     map[string]time.Time        // target to first enrolment; read on demand
 	repositories map[string]string           // target to the repository enrolled last; read with enrolled
 	keys         map[string]catalog.KeyState // by target; read on demand
+	archives     []ArchiveState              // read on demand
+	archivesRead bool
 	controls     map[string]catalog.Control
 	failures     failures
 	suspect      map[string]time.Time             // of the targets, before their re-reads are seen

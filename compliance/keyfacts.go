@@ -112,6 +112,21 @@ func (k keyFacts) foreign(repository string) bool {
 	return k.repository != "" && repository != k.repository
 }
 
+// keyRecords describes the keys of the targets of the inventory, in its order.
+func (e *evaluation) keyRecords(ctx context.Context) ([]KeyRecord, error) {
+	var out []KeyRecord
+	for _, row := range e.inv.Targets {
+		k, err := e.key(ctx, row.Name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, KeyRecord{
+			Target: row.Name, Sealed: k.Sealed, Placed: k.Placed, Drilled: k.tried(), Rotated: k.Rotated, Shredded: k.destroyed(), Left: k.left,
+		})
+	}
+	return out, nil
+}
+
 func entry(seq int64) string { return fmt.Sprintf("entry:%d", seq) }
 
 func quoted(names []string) string { return "“" + strings.Join(names, "”, “") + "”" }

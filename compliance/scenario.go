@@ -227,6 +227,15 @@ func (s *scenario) Archives(_ context.Context, asOf time.Time) ([]catalog.Dated[
 	return slices.DeleteFunc(slices.Clone(s.archives), func(d catalog.Dated[catalog.ArchiveWritten]) bool { return d.At.After(asOf) }), nil
 }
 
+func (s *scenario) Run(_ context.Context, id string) (catalog.Run, error) {
+	for _, r := range s.runs {
+		if r.Run == id {
+			return r, nil
+		}
+	}
+	return catalog.Run{}, fmt.Errorf("run %q: %w", id, catalog.ErrMissing)
+}
+
 func (s *scenario) TreeSize(context.Context) (int64, error) { return int64(len(s.entries)), nil }
 
 func (s *scenario) Root(_ context.Context, size int64) (tlog.Hash, error) {

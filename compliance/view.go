@@ -45,10 +45,11 @@ type custody interface {
 	ProveInclusion(ctx context.Context, seq, size int64) ([]tlog.Hash, error)
 }
 
-// keyrings tells of keys, and of sets of offline media.
+// keyrings tells of keys, and of sets of offline media with the runs they hold.
 type keyrings interface {
 	KeyStates(ctx context.Context, asOf time.Time) (map[string]catalog.KeyState, error)
 	Archives(ctx context.Context, asOf time.Time) ([]catalog.Dated[catalog.ArchiveWritten], error)
+	Run(ctx context.Context, id string) (catalog.Run, error)
 }
 
 // ledger is the append-only log itself.

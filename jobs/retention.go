@@ -30,6 +30,9 @@ type Retention struct {
 	Plans   []retention.Plan // by job, in order
 	Left    map[string]int   // jobs that are not in the configuration, and their backups: left alone
 	Unknown int              // snapshots there that the catalog does not know: left alone
+	// Archived names, by run, the sets of offline media that hold it. It is told and
+	// nothing more: no rule deletes sooner, or keeps longer, because of a set.
+	Archived map[string][]string
 }
 
 // Rules are those of a class, for package retention.
@@ -96,6 +99,9 @@ func (r *Runner) PlanRetention(ctx context.Context, target string) (Retention, e
 		storage = fmt.Sprintf("%d snapshots that were made are not there", len(gone))
 	}
 	plan, err := r.planRetention(ctx, target, gone, storage, Approval{})
+	if err == nil {
+		plan.Archived, err = r.Catalog.ArchivedIn(ctx, r.Now())
+	}
 	if err != nil {
 		return Retention{}, err
 	}

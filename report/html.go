@@ -22,6 +22,8 @@ const (
 	maxGapRows     = 60  // of one rule
 	maxDetailRows  = 600 // of all findings
 	maxCopyRows    = 80
+	maxArchiveRows = 40
+	maxArchiveJobs = 4 // named of one set
 	maxTestRows    = 120
 	maxRemedies    = 3  // different things to do, of one rule
 	maxFrontRows   = 14 // of the grid on the first pages
@@ -48,23 +50,25 @@ func WriteHTML(w io.Writer, r Report) error {
 // A page is a report prepared for the template.
 type page struct {
 	Report
-	PeriodText string
-	LastDay    time.Time // of the period
-	Closed     bool
-	Binding    compliance.Totals
-	Lines      []totalsLine
-	Duties     []gapGroup // binding and advisory
-	Policies   []gapGroup
-	Picture    picture
-	Front      picture // what the first pages show of it
-	Quiet      int     // rows left out there
-	TestRows   []testRow
-	TestsLeft  int
-	TestCount  map[string]int // by verdict
-	CopyRows   []copyRow
-	CopyTotals []copyTotal
-	Detail     []gapGroup
-	DetailLeft int
+	PeriodText   string
+	LastDay      time.Time // of the period
+	Closed       bool
+	Binding      compliance.Totals
+	Lines        []totalsLine
+	Duties       []gapGroup // binding and advisory
+	Policies     []gapGroup
+	Picture      picture
+	Front        picture // what the first pages show of it
+	Quiet        int     // rows left out there
+	TestRows     []testRow
+	TestsLeft    int
+	TestCount    map[string]int // by verdict
+	CopyRows     []copyRow
+	CopyTotals   []copyTotal
+	ArchiveRows  []archiveRow
+	ArchivesLeft int
+	Detail       []gapGroup
+	DetailLeft   int
 
 	FirstUntested []Untested
 	MoreUntested  int
@@ -142,6 +146,7 @@ func newPage(r Report) page {
 	p.MoreUntested = len(r.Untested) - len(p.FirstUntested)
 	p.tests()
 	p.copies()
+	p.custody()
 	p.detail()
 	for _, m := range r.Grid.Months {
 		if m.InPeriod && m.SilentHours > 0 {

@@ -50,6 +50,8 @@ type Report struct {
 	Untested     []Untested                            `json:"untested"`
 	Copies       []Copy                                `json:"copies"`
 	Targets      []Target                              `json:"targets"`
+	Keys         []Key                                 `json:"keys"`
+	Archives     []Archive                             `json:"archives"`
 	Classes      []Class                               `json:"classes"`
 	Removed      []Removed                             `json:"removed"`
 	NotCheckable []NotCheckable                        `json:"not_checkable"`
@@ -262,6 +264,7 @@ func Build(ctx context.Context, source Source, req Request) (Report, error) {
 	r.Packs = r.packs(result.Packs)
 	r.Grid = grid(result)
 	r.Copies, r.Targets = copies(result), targets(result)
+	r.Keys, r.Archives = keys(result), archives(result)
 	r.Classes, r.Untested, r.Removed = classes(result), untested(result), removed(result)
 	r.Verdict = verdict(r)
 	if err := r.Ledger.signer(ctx, source); err != nil {

@@ -294,6 +294,15 @@ func (w *writer) custody(d calendar.Date) {
 		w.add(catalog.KeySealed{Target: "nas", Repository: "r-nas", Key: "k1", Recipients: []catalog.SealedTo{head, deputy}, Beside: true},
 			catalog.KeySealed{Target: "dia-roi", Repository: "r-dia-roi", Key: "k2", Recipients: []catalog.SealedTo{head, former}},
 			catalog.KeySealed{Target: "o-trong", Repository: "r-o-trong", Key: "k3", Sheet: true})
+	case "2025-12-20", "2026-05-16":
+		var runs []string
+		for _, job := range []string{"qlvb", "hoso", "motcua"} {
+			runs = append(runs, w.runs[job].Run)
+		}
+		w.add(catalog.ArchiveWritten{
+			Set: d.String() + "-a1b2", Runs: runs, SHA256: strings.Repeat("ab", 32), Discs: 3, Volumes: 3, Bytes: 61_234_567_890, Recipients: []catalog.SealedTo{deputy, head},
+			Verified: true, Opened: d.Year == 2026, StartedAt: w.clock.Now().UTC(), FinishedAt: w.clock.Now().UTC(), By: "quantri", Separation: &catalog.Separation{Level: 2, How: "thử", Domain: "disk sdc"},
+		})
 	case "2026-01-15":
 		w.add(catalog.EscrowDrilled{Target: "nas", Custodian: "pho-giam-doc", OK: true})
 	}

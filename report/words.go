@@ -30,6 +30,8 @@ func words(loc *time.Location) template.FuncMap {
 		"short":   func(s string) string { return s[:min(len(s), 16)] },
 		"period":  amountText,
 		"type":    typeWord,
+		"bytes":   bytesText,
+		"names":   func(all []string) string { return strings.Join(all, ", ") },
 		"hours":   func(s int64) string { return secondsText(float64(s)) },
 		"add":     func(a, b int) int { return a + b },
 		"sub":     func(a, b int) int { return a - b },

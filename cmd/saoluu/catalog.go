@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,10 +39,11 @@ type catalogRow struct {
 	State      string     `json:"state"`
 	Target     string     `json:"target"`
 	Snapshot   string     `json:"snapshot"`
-	Separation *int       `json:"separation"`     // null: not measured
-	Level      string     `json:"level"`          // highest level that tests of this copy passed, "failed" when its newest one did; empty: untested
-	KeepUntil  *time.Time `json:"keep_until"`     // null: the class names no minimum, or there is no good copy
-	Held       bool       `json:"held,omitempty"` // somebody stopped its deletion
+	Separation *int       `json:"separation"`         // null: not measured
+	Level      string     `json:"level"`              // highest level that tests of this copy passed, "failed" when its newest one did; empty: untested
+	KeepUntil  *time.Time `json:"keep_until"`         // null: the class names no minimum, or there is no good copy
+	Held       bool       `json:"held,omitempty"`     // somebody stopped its deletion
+	Archives   []string   `json:"archives,omitempty"` // sets of offline media that hold the run and were read back
 }
 
 func catalogList(a *app) *cobra.Command {
@@ -79,7 +81,7 @@ func catalogList(a *app) *cobra.Command {
 
 func printRows(rows []catalogRow, loc *time.Location) {
 	t := &table{}
-	t.row("CLASS", "JOB", "TAKEN", "STATE", "TARGET", "SNAPSHOT", "APART", "TESTED", "KEEP UNTIL", "RUN")
+	t.row("CLASS", "JOB", "TAKEN", "STATE", "TARGET", "SNAPSHOT", "APART", "TESTED", "KEEP UNTIL", "ARCHIVED", "RUN")
 	for _, r := range rows {
 		apart, keep := "?", "-"
 		if r.Separation != nil {
@@ -91,7 +93,7 @@ func printRows(rows []catalogRow, loc *time.Location) {
 		if r.Held {
 			keep = "held"
 		}
-		t.row(r.Class, r.Job, when(r.TakenAt, loc), r.State, orDash(r.Target), orDash(fmt.Sprintf("%.10s", r.Snapshot)), apart, orDash(r.Level), keep, r.Run)
+		t.row(r.Class, r.Job, when(r.TakenAt, loc), r.State, orDash(r.Target), orDash(fmt.Sprintf("%.10s", r.Snapshot)), apart, orDash(r.Level), keep, orDash(strings.Join(r.Archives, " ")), r.Run)
 		t.colour(3, stateColour(r.State))
 	}
 	t.print(os.Stdout)

@@ -110,6 +110,10 @@ func listRows(ctx context.Context, cfg *config.Config, cat *catalog.Catalog, job
 	if err != nil {
 		return nil, err
 	}
+	archived, err := cat.ArchivedIn(ctx, clockNow()())
+	if err != nil {
+		return nil, err
+	}
 	perJob := map[string]int{}
 	var rows []catalogRow
 	for run, err := range cat.Runs(ctx, catalog.RunQuery{Job: job, Newest: true}) {
@@ -120,15 +124,15 @@ func listRows(ctx context.Context, cfg *config.Config, cat *catalog.Catalog, job
 			continue
 		}
 		perJob[run.Job]++
-		rows = append(rows, rowsOf(cfg, run, record)...)
+		rows = append(rows, rowsOf(cfg, run, record, archived[run.Run])...)
 	}
 	slices.SortStableFunc(rows, func(a, b catalogRow) int { return strings.Compare(a.Class, b.Class) })
 	return rows, nil
 }
 
 // rowsOf returns a row per copy, or one without a target for a run that has none.
-func rowsOf(cfg *config.Config, run catalog.Run, record copyRecord) []catalogRow {
-	row := catalogRow{Job: run.Job, Class: run.Class, Category: run.Category, Run: run.Run, TakenAt: run.ConsistentAt, State: run.State}
+func rowsOf(cfg *config.Config, run catalog.Run, record copyRecord, archives []string) []catalogRow {
+	row := catalogRow{Job: run.Job, Class: run.Class, Category: run.Category, Run: run.Run, TakenAt: run.ConsistentAt, State: run.State, Archives: archives}
 	if row.TakenAt.IsZero() {
 		row.TakenAt = run.StartedAt
 	}

@@ -45,7 +45,7 @@ func TestRowsAreOfTheCopy(t *testing.T) {
 		"tested": {"complete", "asserted"}, "untested": {"complete", ""}, "bad": {"damaged", "failed"}, "old": {"removed", ""},
 		"lost": {"damaged", ""}, "owed": {"failed", ""}, "again": {"complete", "restored"},
 	}
-	for _, row := range rowsOf(cfg, run, record) {
+	for _, row := range rowsOf(cfg, run, record, nil) {
 		if got := [2]string{row.State, row.Level}; got != want[row.Target] {
 			t.Errorf("%s: %v, not %v", row.Target, got, want[row.Target])
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"saoluu/jobs"
@@ -45,6 +46,7 @@ type backupRow struct {
 	Action    string            `json:"action"` // keep, delete or wait
 	Reasons   []reasonRow       `json:"reasons"`
 	Snapshots map[string]string `json:"snapshots"`
+	Archived  []string          `json:"archived,omitempty"` // sets of offline media that hold it; decides nothing
 }
 
 type reasonRow struct {
@@ -97,7 +99,7 @@ func rowOf(r jobs.Retention) planRow {
 			plan.Refusals = append(plan.Refusals, refusalRow{string(no.Rule), no.Text, no.Hint})
 		}
 		for _, d := range p.Decisions {
-			b := backupRow{Run: d.Run, TakenAt: d.At.UTC(), Action: action(d), Snapshots: d.Snapshots}
+			b := backupRow{Run: d.Run, TakenAt: d.At.UTC(), Action: action(d), Snapshots: d.Snapshots, Archived: r.Archived[d.Run]}
 			for _, reason := range d.Reasons {
 				b.Reasons = append(b.Reasons, reasonRow{string(reason.Rule), reason.Text()})
 			}
@@ -131,6 +133,9 @@ func printRetention(r jobs.Retention, loc *time.Location) {
 					why += "; "
 				}
 				why += reason.Text()
+			}
+			if sets := r.Archived[d.Run]; len(sets) > 0 {
+				why += "; archived in " + strings.Join(sets, ", ")
 			}
 			t.row(r.Target, p.Job, when(d.At, loc), action(d), why, d.Run)
 			t.colour(3, map[string]string{"keep": green, "delete": red, "wait": yellow}[action(d)])

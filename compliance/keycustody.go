@@ -50,7 +50,7 @@ func (c *keyCustody) asset(ctx context.Context, e *evaluation, r *Rule, a *asset
 		if one.posture == Unknown && (j.since.IsZero() || one.since.Before(j.since)) {
 			j.since = one.since
 		}
-		j.why = sentences(j.why, fmt.Sprintf("“%s”: %s", f.Target, strings.Join(one.said, ", ")))
+		j.why = sentences(j.why, fmt.Sprintf("“%s”: %s", f.Target, one.text()))
 		j.evidence = append(j.evidence, one.evidence...)
 	}
 	if j.posture == Pass && untried {
@@ -66,7 +66,24 @@ type keyJudgement struct {
 	judgement
 	e      *evaluation
 	target string
-	said   []string
+	said   []said
+}
+
+// said is one thing found of a key.
+type said struct {
+	outcome Outcome
+	text    string
+}
+
+// text is what is not in order, or everything when all is.
+func (j *keyJudgement) text() string {
+	var parts []string
+	for _, s := range j.said {
+		if s.outcome != Pass || severity(j.posture) <= severity(Pass) {
+			parts = append(parts, s.text)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // say adds one thing found. The remedy is that of the worst.
@@ -74,7 +91,7 @@ func (j *keyJudgement) say(o Outcome, remedy, format string, args ...any) {
 	if severity(o) > severity(j.posture) {
 		j.posture, j.remedy = o, remedy
 	}
-	j.said = append(j.said, fmt.Sprintf(format, args...))
+	j.said = append(j.said, said{o, fmt.Sprintf(format, args...)})
 }
 
 func (j *keyJudgement) cite(seq int64) { j.evidence = append(j.evidence, entry(seq)) }

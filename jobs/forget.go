@@ -62,6 +62,7 @@ func (r *Runner) retain(ctx context.Context, to place, done *Upkept, a Approval)
 	if err != nil {
 		return err
 	}
+	done.leaving = all.Leaving
 	rows, approved, refused := sortOut(all, a)
 	problems := []error{approvalMissed(all, a)}
 	for _, p := range all.Plans {

@@ -50,7 +50,7 @@ func (r *Runner) renew(ctx context.Context, to place, done *Upkept) error {
 	}
 	last := renewals[to.name]
 	r.show(Progress{Job: to.name, Step: "renew locks"})
-	renewed, err := locker.Renew(ctx, targets.Renewal{Through: last.Through, Until: last.Until})
+	renewed, err := locker.Renew(ctx, targets.Renewal{Through: last.Through, Until: last.Until}, done.leaving)
 	if err != nil || renewed == nil {
 		return err
 	}

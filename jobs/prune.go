@@ -9,6 +9,7 @@ import (
 	"saoluu/catalog"
 	"saoluu/internal/fault"
 	"saoluu/restic"
+	"saoluu/targets"
 )
 
 // lossPause is how long nothing is pruned after snapshots were found missing that
@@ -20,6 +21,8 @@ type sizer interface {
 	// StoredBytes returns the size of the repository.
 	StoredBytes(ctx context.Context) (int64, error)
 }
+
+var _, _ sizer = (*targets.Local)(nil), (*targets.S3)(nil)
 
 // free frees the space of what was deleted from a target, when it is due: the
 // configured time after the last time, if anything was deleted since. How much

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,6 +31,7 @@ type Retention struct {
 	Plans   []retention.Plan // by job, in order
 	Left    map[string]int   // jobs that are not in the configuration, and their backups: left alone
 	Unknown int              // snapshots there that the catalog does not know: left alone
+	Leaving []string         // snapshots that nothing keeps but a lock of the storage
 	// Archived names, by run, the sets of offline media that hold it. It is told and
 	// nothing more: no rule deletes sooner, or keeps longer, because of a set.
 	Archived map[string][]string
@@ -124,6 +126,10 @@ func (r *Runner) planRetention(ctx context.Context, target string, gone map[stri
 	if err != nil {
 		return Retention{}, err
 	}
+	// Where nothing is deleted anyway, what the configuration says of locks will do.
+	if err := s.locks(ctx); err != nil && storage == "" {
+		return Retention{}, err
+	}
 	clock, err := r.clockDoubted(ctx)
 	if err != nil {
 		return Retention{}, err
@@ -149,8 +155,22 @@ func (r *Runner) planRetention(ctx context.Context, target string, gone map[stri
 			plan = retention.Make(q)
 		}
 		out.Plans = append(out.Plans, plan)
+		if q.Failing == "" && clock == "" && storage == "" {
+			out.Leaving = append(out.Leaving, locked(plan, r.Now())...)
+		}
 	}
 	return out, nil
+}
+
+// locked lists the snapshots of a plan that wait for a lock to end. Whether so many
+// may go at once is asked when they can.
+func locked(p retention.Plan, now time.Time) (ids []string) {
+	for _, d := range p.Decisions {
+		if d.Waiting && d.LockedUntil.After(now) {
+			ids = slices.AppendSeq(ids, maps.Values(d.Snapshots))
+		}
+	}
+	return ids
 }
 
 // failing says why a job does not bring good backups now, "" when it does.

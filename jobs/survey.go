@@ -10,6 +10,7 @@ import (
 	"saoluu/catalog"
 	"saoluu/config"
 	"saoluu/retention"
+	"saoluu/targets"
 )
 
 // A presence is what lies of one run on one target.
@@ -62,7 +63,7 @@ func (r *Runner) survey(ctx context.Context, target string, gone map[string]bool
 	for _, t := range tests {
 		s.inUse[t.Run] = true
 	}
-	return s, s.locks(ctx)
+	return s, nil
 }
 
 // leaving returns the snapshots of a target that a plan is about to delete.
@@ -168,29 +169,50 @@ type locker interface {
 	LockedUntil(ctx context.Context, snapshots []string) (map[string]time.Time, error)
 }
 
-// locks asks the surveyed target for what it holds on to. One that cannot tell
-// holds on to what is written for as long as the configuration says.
+var _ locker = (*targets.S3)(nil)
+
+// locks asks the surveyed target for what it holds on to, of what would go. One that
+// cannot tell, or does not now, holds on to what is written for as long as the
+// configuration says.
 func (s *survey) locks(ctx context.Context) error {
 	to, err := s.r.place(ctx, s.surveys)
 	if err != nil {
 		return err
 	}
+	if target, can := to.target.(locker); can {
+		var locked map[string]time.Time
+		if locked, err = target.LockedUntil(ctx, s.surplus()); err == nil {
+			s.locked = locked
+			return nil
+		}
+	}
 	period := s.r.Config.Targets[s.surveys].ObjectLock.Std()
-	var ids []string
 	for _, p := range s.on[s.surveys] {
 		for _, id := range p.snapshots {
-			ids = append(ids, id)
 			if period > 0 {
 				s.locked[id] = p.written.Add(period)
 			}
 		}
 	}
-	target, can := to.target.(locker)
-	if !can {
-		return nil
-	}
-	s.locked, err = target.LockedUntil(ctx, ids)
 	return err
+}
+
+// surplus lists the snapshots of the surveyed target that would go if nothing were
+// locked: few, where all may be many.
+func (s *survey) surplus() (ids []string) {
+	for _, name := range s.jobsOn(s.surveys) {
+		job, ok := s.r.Config.Jobs[name]
+		if !ok {
+			continue
+		}
+		plan := retention.Make(retention.Request{
+			Backups: s.wanted(s.surveys, name, job), Rules: Rules(s.r.Config.Classes[job.Class]), Now: s.r.Now(), Location: s.r.Config.Site.Location,
+		})
+		for _, d := range plan.Surplus() {
+			ids = slices.AppendSeq(ids, maps.Values(d.Snapshots))
+		}
+	}
+	return ids
 }
 
 func (s *survey) jobsOn(target string) []string {

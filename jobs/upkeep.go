@@ -31,6 +31,8 @@ type Upkept struct {
 	SelfSaved  bool                      // catalog, configuration and sealed keys were put on it
 	SelfTested bool                      // and brought back from it
 	Compared   *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
+
+	leaving []string // snapshots that go as soon as the storage lets them: their locks are not renewed
 }
 
 // String tells in one line what was done.
@@ -184,15 +186,16 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 		check.State = catalog.RunFailed
 		return errors.Join(older, placed, paid, missing(check), read)
 	}
+	deleted := r.retain(ctx, to, done, a)
 	guarded := r.guard(ctx, to, done)
-	deleted := errors.Join(r.retain(ctx, to, done, a), r.free(ctx, to, done))
+	freed := r.free(ctx, to, done)
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
 	saved := r.saveSelf(ctx, to, done)
 	if saved == nil {
 		saved = r.testSelf(ctx, to, done)
 	}
-	return errors.Join(placed, paid, missing(check), read, guarded, deleted, anchored, saved)
+	return errors.Join(placed, paid, missing(check), read, guarded, deleted, freed, anchored, saved)
 }
 
 // Anchor signs a checkpoint of the ledger and puts it on a target, as a snapshot

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
 
 	"saoluu/internal/fault"
 )
@@ -101,4 +103,43 @@ func (s *S3) lockOf(ctx context.Context) (lock, error) {
 		period *= 365
 	}
 	return lock{mode: *mode, period: period}, nil
+}
+
+// LockedUntil returns until when the storage refuses to delete these snapshots;
+// those that can be deleted, or are not there, are left out. It asks once about the
+// bucket, and about each of them only when the bucket can lock.
+func (s *S3) LockedUntil(ctx context.Context, snapshots []string) (map[string]time.Time, error) {
+	locked := map[string]time.Time{}
+	if len(snapshots) == 0 {
+		return locked, nil
+	}
+	client, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	_, _, _, _, err = client.GetObjectLockConfig(ctx, s.Bucket)
+	switch code := minio.ToErrorResponse(err).Code; {
+	case code == "ObjectLockConfigurationNotFoundError" || code == "NotImplemented":
+		return locked, nil
+	case err != nil:
+		return nil, s.classed(err)
+	}
+	var mu sync.Mutex
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, id := range snapshots {
+		group.Go(func() error {
+			until, gone, err := s.lockedUntil(inner, s.key("snapshots/"+id), "")
+			if err == nil && !gone && until.After(s.Now()) {
+				mu.Lock()
+				defer mu.Unlock()
+				locked[id] = until
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("ask until when snapshots in bucket %q are locked: %w", s.Bucket, err)
+	}
+	return locked, nil
 }

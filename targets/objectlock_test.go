@@ -115,11 +115,11 @@ func TestLocksAreRenewed(t *testing.T) {
 	first := until("snapshots/" + snapshot)
 
 	last := targets.Renewal{Through: time.Now(), Until: time.Now().Add(target.Lock)}
-	if did, err := target.Renew(t.Context(), last); err != nil || did != nil {
+	if did, err := target.Renew(t.Context(), last, nil); err != nil || did != nil {
 		t.Fatalf("renewed at once: %+v, %v", did, err)
 	}
 	target.Now = func() time.Time { return time.Now().Add(13 * time.Hour) }
-	did, err := target.Renew(t.Context(), last)
+	did, err := target.Renew(t.Context(), last, nil)
 	must(t, err)
 	if did == nil || did.Objects < 4 {
 		t.Fatalf("renewed %+v", did)
@@ -130,8 +130,101 @@ func TestLocksAreRenewed(t *testing.T) {
 	if now := until("config"); now.Sub(first) < 12*time.Hour {
 		t.Errorf("config is locked until %s", now)
 	}
-	if again, err := target.Renew(t.Context(), *did); err != nil || again != nil {
+	if again, err := target.Renew(t.Context(), *did, nil); err != nil || again != nil {
 		t.Errorf("renewed twice: %+v, %v", again, err)
+	}
+}
+
+// Snapshots that are leaving keep the lock they have, and a bucket that locks for
+// longer than was asked is not asked to shorten it.
+func TestLeavingIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	m := targettest.StartMinIO(t)
+	target, e, first := lockedTarget(t, m, "leaving")
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("other"), 0o600))
+	second, err := e.Backup(t.Context(), target.Repo(), restic.BackupRequest{Paths: []string{dir}, Host: "test"})
+	must(t, err)
+	before, err := target.LockedUntil(t.Context(), []string{first, second.SnapshotID, strings.Repeat("0", 64)})
+	must(t, err)
+	if len(before) != 2 || time.Until(before[first]) < 23*time.Hour {
+		t.Fatalf("locked: %v", before)
+	}
+	target.Now = func() time.Time { return time.Now().Add(13 * time.Hour) }
+	_, err = target.Renew(t.Context(), targets.Renewal{}, []string{first})
+	must(t, err)
+	after, err := target.LockedUntil(t.Context(), []string{first, second.SnapshotID})
+	must(t, err)
+	if !after[first].Equal(before[first]) || !after[second.SnapshotID].After(before[second.SnapshotID]) {
+		t.Errorf("locked until %v, before until %v", after, before)
+	}
+	target.Lock /= 2
+	if _, err := target.Renew(t.Context(), targets.Renewal{}, nil); err != nil {
+		t.Errorf("locked for longer than asked: %v", err)
+	}
+	target.Now = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	if late, err := target.LockedUntil(t.Context(), []string{first, second.SnapshotID}); err != nil || len(late) != 0 {
+		t.Errorf("two days later %v, %v", late, err)
+	}
+}
+
+// What a bucket keeps of a deleted object takes room, and is taken away for good
+// only where it lets go.
+func TestErase(t *testing.T) {
+	t.Parallel()
+	m := targettest.StartMinIO(t)
+	client := thief(t, m)
+	put := func(target *targets.S3, name string) {
+		t.Helper()
+		_, err := client.PutObject(t.Context(), target.Bucket, "main/keys/"+name, strings.NewReader(strings.Repeat("k", 1000)), 1000, minio.PutObjectOptions{SendContentMd5: true})
+		must(t, err)
+	}
+	for _, tt := range []struct {
+		name   string
+		target *targets.S3
+		kept   int
+	}{
+		{"no versions", s3(t, m, "plain", "main", 0, ""), 0},
+		{"versions", s3(t, m, "versions", "main", 0, ""), 0},
+		{"locked", s3(t, m, "locked", "main", 24*time.Hour, ""), 2},
+	} {
+		_, err := tt.target.Enroll(t.Context())
+		must(t, err)
+		if tt.name == "versions" {
+			must(t, client.EnableVersioning(t.Context(), tt.target.Bucket))
+		}
+		for _, name := range []string{"present", "deleted", "other"} {
+			put(tt.target, name)
+			if name != "present" {
+				must(t, client.RemoveObject(t.Context(), tt.target.Bucket, "main/keys/"+name, minio.RemoveObjectOptions{}))
+			}
+		}
+		full, err := tt.target.StoredBytes(t.Context())
+		must(t, err)
+		if want := map[string]int64{"no versions": 1000}[tt.name]; want > 0 && full >= 2000 || want == 0 && full < 3000 {
+			t.Errorf("%s: %d bytes are stored", tt.name, full)
+		}
+		if kept, err := tt.target.Erase(t.Context(), "keys", []string{"other"}); err != nil || len(kept) != min(tt.kept, 1) {
+			t.Errorf("%s: one of them: kept %v, %v", tt.name, kept, err)
+		}
+		kept, err := tt.target.Erase(t.Context(), "keys", nil)
+		must(t, err)
+		if len(kept) != tt.kept {
+			t.Errorf("%s: kept %v", tt.name, kept)
+		}
+		for _, k := range kept {
+			if time.Until(k.Until) < 23*time.Hour || k.Name == "present" {
+				t.Errorf("%s: kept %+v", tt.name, k)
+			}
+		}
+		if _, err := client.StatObject(t.Context(), tt.target.Bucket, "main/keys/present", minio.StatObjectOptions{}); err != nil {
+			t.Errorf("%s: what is present is gone: %v", tt.name, err)
+		}
+		less, err := tt.target.StoredBytes(t.Context())
+		must(t, err)
+		if tt.name == "versions" && full-less != 2000 || tt.name == "locked" && full != less {
+			t.Errorf("%s: %d bytes were stored, then %d", tt.name, full, less)
+		}
 	}
 }
 

@@ -65,10 +65,10 @@ type Challenge struct {
 // A Locker is a Target that keeps written objects from deletion for a time, which
 // has to be prolonged for those still needed.
 type Locker interface {
-	// Renew prolongs the locks when the last renewal asks for it; renewed is nil
-	// when nothing is due yet. A renewal that did not reach every object is an
-	// error, and the whole of it is due again.
-	Renew(ctx context.Context, last Renewal) (renewed *Renewal, err error)
+	// Renew prolongs the locks when the last renewal asks for it, except those of
+	// the snapshots in leaving; renewed is nil when nothing is due yet. A renewal that
+	// did not reach every other object is an error, and the whole of it is due again.
+	Renew(ctx context.Context, last Renewal, leaving []string) (renewed *Renewal, err error)
 	// Recover brings back what the place held at any instant between two, from the
 	// versions that the locks kept. What is there unchanged is left alone.
 	Recover(ctx context.Context, from, to time.Time) (Recovered, error)
@@ -94,7 +94,8 @@ type Cleaner interface {
 }
 
 // A Renewal says until when objects are locked: those written up to Through until
-// Until at least, younger ones for the target's period from their writing.
+// Until at least, younger ones for the target's period from their writing. Snapshots
+// that were leaving are the exception.
 type Renewal struct {
 	Through time.Time
 	Until   time.Time

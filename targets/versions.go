@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/lifecycle"
 	"golang.org/x/sync/errgroup"
 
 	"saoluu/internal/fault"
@@ -121,8 +120,8 @@ func inCompliance(mode *minio.RetentionMode) bool { return mode != nil && *mode 
 
 // Renew prolongs the locks of all present objects by the target's period when the
 // first of them would have less than half a period left. Objects that restic has
-// deleted are not present, so their locks run out.
-func (s *S3) Renew(ctx context.Context, last Renewal) (*Renewal, error) {
+// deleted are not present, so their locks run out; so do those of leaving.
+func (s *S3) Renew(ctx context.Context, last Renewal, leaving []string) (*Renewal, error) {
 	now := s.Now().UTC().Truncate(time.Second)
 	if s.Lock == 0 || now.Before(last.Through.Add(s.Lock/2)) && now.Before(last.Until.Add(-s.Lock/2)) {
 		return nil, nil
@@ -132,6 +131,10 @@ func (s *S3) Renew(ctx context.Context, last Renewal) (*Renewal, error) {
 		return nil, err
 	}
 	renewed := &Renewal{Through: now, Until: now.Add(s.Lock)}
+	left := map[string]bool{}
+	for _, id := range leaving {
+		left[s.key("snapshots/"+id)] = true
+	}
 	var done atomic.Int64
 	mode := minio.Compliance
 	group, inner := errgroup.WithContext(ctx)
@@ -141,15 +144,20 @@ func (s *S3) Renew(ctx context.Context, last Renewal) (*Renewal, error) {
 			group.Go(func() error { return s.classed(o.Err) })
 			break
 		}
-		if s.passing(o.Key) {
+		if s.passing(o.Key) || left[o.Key] {
 			continue
 		}
 		group.Go(func() error {
 			err := client.PutObjectRetention(inner, s.Bucket, o.Key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &renewed.Until})
-			if err != nil && minio.ToErrorResponse(err).Code == "NoSuchKey" {
-				return nil // deleted by restic meanwhile
+			if err == nil {
+				done.Add(1)
+				return nil
 			}
-			done.Add(1)
+			// Deleted by restic meanwhile, or locked for longer by the bucket's own rule.
+			until, gone, unseen := s.lockedUntil(inner, o.Key, "")
+			if unseen == nil && (gone || !until.Before(renewed.Until)) {
+				return nil
+			}
 			return s.classed(err)
 		})
 	}
@@ -267,54 +275,4 @@ func (s *S3) RemoveAll(ctx context.Context) error {
 		return fault.New(fault.Refused, fmt.Sprintf("target %q", s.Name), fmt.Errorf("%d objects are locked until their time is over", kept), "")
 	}
 	return ctx.Err()
-}
-
-// expireOld lets a bucket of our own forget versions that are neither present nor
-// locked any more; without it the space of removed backups is never free. The
-// lock comes first: a locked version does not expire.
-func (s *S3) expireOld(ctx context.Context) error {
-	client, err := s.open()
-	if err != nil {
-		return err
-	}
-	rules := lifecycle.NewConfiguration()
-	rules.Rules = []lifecycle.Rule{{
-		ID: "saoluu-expire-old-versions", Status: "Enabled",
-		Expiration:                  lifecycle.Expiration{DeleteMarker: true},
-		NoncurrentVersionExpiration: lifecycle.NoncurrentVersionExpiration{NoncurrentDays: lifecycle.ExpirationDays((s.Lock + day - 1) / day)},
-	}}
-	return s.classed(client.SetBucketLifecycle(ctx, s.Bucket, rules))
-}
-
-// Advice says what of the bucket's life cycle rules does not fit: that versions
-// never expire, or that something present would.
-func (s *S3) Advice(ctx context.Context) ([]string, error) {
-	if s.Lock == 0 {
-		return nil, nil
-	}
-	client, err := s.open()
-	if err != nil {
-		return nil, err
-	}
-	rules, err := client.GetBucketLifecycle(ctx, s.Bucket)
-	if err != nil && minio.ToErrorResponse(err).Code != "NoSuchLifecycleConfiguration" {
-		return nil, s.classed(err)
-	}
-	var advice []string
-	expires := false
-	if rules != nil {
-		for _, r := range rules.Rules {
-			if r.Status != "Enabled" {
-				continue
-			}
-			expires = expires || !r.NoncurrentVersionExpiration.IsDaysNull()
-			if !r.Expiration.IsDaysNull() || !r.Expiration.IsDateNull() {
-				advice = append(advice, fmt.Sprintf("rule %q of bucket %q lets present objects expire: remove it, backups would vanish", r.ID, s.Bucket))
-			}
-		}
-	}
-	if !expires {
-		advice = append(advice, fmt.Sprintf("bucket %q never lets old versions expire: add a rule that does, after %d days", s.Bucket, int((s.Lock+day-1)/day)))
-	}
-	return advice, nil
 }

@@ -84,7 +84,7 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 // bucketCommand does to a bucket of the script's MinIO what whoever has its keys
 // can do:
 //
-//	bucket make NAME [plain|versions|governance]   a bucket that saoluu did not make
+//	bucket make NAME plain|versions|locked|governance   a bucket that saoluu did not make
 //	bucket empty NAME             tries to delete every version, then deletes every object
 //	bucket undelete NAME PREFIX   takes the delete markers away
 //	bucket unlock NAME            takes the default retention away
@@ -97,17 +97,18 @@ func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
 	all := client.ListObjectsIter(ctx, name, minio.ListObjectsOptions{Recursive: true, WithVersions: true})
 	switch args[0] {
 	case "make":
-		ts.Check(client.MakeBucket(ctx, name, minio.MakeBucketOptions{ObjectLocking: args[2] == "governance"}))
+		lock := map[string]minio.RetentionMode{"locked": minio.Compliance, "governance": minio.Governance}[args[2]]
+		ts.Check(client.MakeBucket(ctx, name, minio.MakeBucketOptions{ObjectLocking: lock != ""}))
 		if args[2] == "versions" {
 			ts.Check(client.EnableVersioning(ctx, name))
 		}
-		if args[2] == "governance" {
-			govern(ts, client, name)
+		if lock != "" {
+			lockFor30Days(ts, client, name, lock)
 		}
 	case "unlock":
 		ts.Check(client.SetObjectLockConfig(ctx, name, nil, nil, nil))
 	case "govern":
-		govern(ts, client, name)
+		lockFor30Days(ts, client, name, minio.Governance)
 	case "undelete":
 		for o := range all {
 			ts.Check(o.Err)
@@ -126,9 +127,9 @@ func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// govern sets a default retention of 30 days in governance mode.
-func govern(ts *testscript.TestScript, client *minio.Client, bucket string) {
-	mode, days, unit := minio.Governance, uint(30), minio.Days
+// lockFor30Days sets a bucket's default retention.
+func lockFor30Days(ts *testscript.TestScript, client *minio.Client, bucket string, mode minio.RetentionMode) {
+	days, unit := uint(30), minio.Days
 	ts.Check(client.SetObjectLockConfig(context.Background(), bucket, &mode, &days, &unit))
 }
 

@@ -20,6 +20,8 @@ type Coverage struct {
 	First  time.Time             // the first attempt of all
 	Read   time.Time             // the newest group that was read whole
 	Groups int                   // into how many groups the packs were divided last
+	Waits  string                // what the last window left for the next one
+	Nights int                   // for how many windows in a row there has been something
 }
 
 // Covered goes through the re-reads of a target, oldest first.
@@ -39,6 +41,12 @@ func (c *Coverage) Add(e CheckFinished) {
 	}
 	if e.Of > 0 {
 		c.Groups = e.Of
+	}
+	if e.Due != nil {
+		c.Waits = e.Waits
+		if c.Nights++; e.Waits == "" {
+			c.Nights = 0
+		}
 	}
 	for b := range PacksOf(e.N, e.Of) {
 		c.Tried[b] = e.FinishedAt

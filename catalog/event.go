@@ -56,6 +56,7 @@ type TargetRow struct {
 	Keeps    bool   `json:"keeps,omitempty"`        // its storage lets nobody delete, and is asked to now and then
 	LockDays int    `json:"lock_days,omitempty"`    // for how long it locks what is written; 0: no such lock
 	Reread   string `json:"reread_every,omitempty"` // within which all of it is read back, as a calendar.Period
+	Window   string `json:"window,omitempty"`       // of each day in which it is looked after, as a calendar.Window
 	Medium   string `json:"medium,omitempty"`       // of a removable target: its name in the register
 	Label    string `json:"label,omitempty"`        // that the medium bears
 	Rotation string `json:"rotation,omitempty"`     // set of media that take turns; empty: it has none
@@ -340,6 +341,7 @@ type CheckFinished struct {
 	State      string      `json:"state"` // RunComplete: read and whole; RunFailed: damage; RunInterrupted or RunSkipped: could not look
 	StartedAt  time.Time   `json:"started_at"`
 	FinishedAt time.Time   `json:"finished_at"`
+	Waits      string      `json:"waits,omitempty"`   // what its window left for the next one, for people
 	Missing    []string    `json:"missing,omitempty"` // snapshots the catalog knows and the target does not hold
 	Error      string      `json:"error,omitempty"`
 	ErrorKind  string      `json:"error_kind,omitempty"`

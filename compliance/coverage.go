@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	rereadDays  = 31  // within which a target is read back, of those recorded before they said so
-	offlineDays = 186 // the same for media that are plugged in now and then (requirements on verification)
+	rereadDays   = 31  // within which a target is read back, of those recorded before they said so
+	offlineDays  = 186 // the same for media that are plugged in now and then (requirements on verification)
+	shortWindows = 3   // in a row that left something undone
 )
 
 // rereadEvery is the time within which all of a target is to be read back.
@@ -58,4 +59,15 @@ func (p *posture) percent(row catalog.TargetRow) (percent int, behind bool) {
 	from := before(rereadEvery(row), p.now, p.loc)
 	percent = c.Percent(from, p.now.Add(clockTolerant))
 	return percent, percent < 100 && !c.First.IsZero() && c.First.Before(from)
+}
+
+// readBack judges whether a target is read back in time, and whether its window is
+// long enough for what has to be done in it.
+func (p *posture) readBack(row catalog.TargetRow, r *reasons) {
+	if percent, behind := p.percent(row); behind {
+		r.add(Warning, "only %d%% of it was read back within %s", percent, rereadEvery(row))
+	}
+	if c := p.covered[row.Name]; row.Window != "" && c.Nights >= shortWindows {
+		r.add(Warning, "its window %s has been too short %d times in a row: %s left undone", row.Window, c.Nights, c.Waits)
+	}
 }

@@ -229,9 +229,7 @@ func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, s
 	if at := p.suspect[t.Target]; !at.IsZero() {
 		r.add(Warning, "the restore test of %s got damaged data from it, and it has not been re-read whole since", p.day(at))
 	}
-	if percent, behind := p.percent(row); behind {
-		r.add(Warning, "only %d%% of it was read back within %s", percent, rereadEvery(row))
-	}
+	p.readBack(row, &r)
 	if t.LastError != "" {
 		r.add(Warning, "last error: %s", strings.ReplaceAll(t.LastError, "\n", "; "))
 	}

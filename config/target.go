@@ -145,6 +145,15 @@ type Target struct {
 	// Example: prune_every = "1mo"
 	PruneEvery calendar.Period `toml:"prune_every,omitempty" default:"7d"`
 
+	// The part of each day in which the target is looked after, by the clock of the
+	// site; it may span midnight. Copies that are owed are made, packs read back and
+	// space is freed in it alone, beginning when it opens; what does not fit waits
+	// for the next one. Backups and their first copies keep to the schedule of their
+	// job, and what is asked for by hand is done at once. Default: the whole day,
+	// beginning at 05:30.
+	// Example: window = "20:00-06:00"
+	Window calendar.Window `toml:"window,omitempty" of:"local|s3|sftp|rest"`
+
 	// Where the medium stands, if not at the agency; counts as another site.
 	// Example: site = "Trung tâm dữ liệu tỉnh"
 	Site string `toml:"site,omitempty"`

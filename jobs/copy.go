@@ -96,8 +96,8 @@ func copyOf(ctx context.Context, have catalog.Copy, to place, made map[string]st
 const copyBatch = 50
 
 // payDebts makes the copies a target lacks, oldest first; what comes from the same
-// target goes together.
-func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
+// target goes together. It ends with inside, at the latest.
+func (r *Runner) payDebts(ctx, inside context.Context, to place, done *Upkept) error {
 	debts, err := r.debts(ctx, to.name)
 	if err == nil {
 		debts, err = r.worthCopying(ctx, to.name, debts)
@@ -105,19 +105,30 @@ func (r *Runner) payDebts(ctx context.Context, to place, done *Upkept) error {
 	if err != nil {
 		return err
 	}
+	batch := copyBatch
+	if to.oneByOne {
+		batch = 1
+	}
 	var problems []error
-	for len(debts) > 0 && ctx.Err() == nil {
+	for len(debts) > 0 && inside.Err() == nil {
 		source := goodCopy(debts[0]).Target
 		n := 1
-		for n < len(debts) && n < copyBatch && goodCopy(debts[n]).Target == source {
+		for n < len(debts) && n < batch && goodCopy(debts[n]).Target == source {
 			n++
 		}
 		from, err := r.place(ctx, source)
 		if err != nil {
 			return err
 		}
-		problems = append(problems, r.pay(ctx, from, to, debts[:n], done))
+		err = r.pay(inside, from, to, debts[:n], done)
+		if windowOver(inside) && err != nil {
+			break
+		}
+		problems = append(problems, err)
 		debts = debts[n:]
+	}
+	if windowOver(inside) && len(debts) > 0 {
+		done.wait(count(len(debts), "owed copy", "owed copies"))
 	}
 	return errors.Join(problems...)
 }

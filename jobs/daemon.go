@@ -244,6 +244,9 @@ func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
 			errors.New("it is not in the configuration that the daemon has"), "reload the daemon with a configuration that can be read"))
 		return retryFirst
 	}
+	if wait := r.closed(w.slot); wait > 0 {
+		return wait
+	}
 	t := Trigger{Due: &w.slot.Due, Covers: w.covers, Word: catalog.TriggerSchedule, Attempt: 1, LastAttempt: true}
 	if r.Now().Sub(w.slot.Due) > lateAfter {
 		t.Word = catalog.TriggerCatchUp

@@ -77,7 +77,7 @@ func inventory(c *config.Config) catalog.InventorySet {
 	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
 		t := c.Targets[name]
 		set.Targets = append(set.Targets, catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External, Prune: t.PruneEvery.String(),
-			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour)), Reread: c.RereadEvery(name).String()})
+			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour)), Reread: c.RereadEvery(name).String(), Window: t.Window.String()})
 	}
 	for _, to := range custodians(c) {
 		set.Custodians = append(set.Custodians, catalog.SealedTo{Custodian: to.Name, Fingerprint: escrow.Fingerprint(to.Recipient)})
@@ -172,7 +172,7 @@ func schedules(set catalog.InventorySet) map[[2]string]string {
 		all[[2]string{a.Job, catalog.ActionTest}] = a.TestSchedule
 	}
 	for _, t := range set.Targets {
-		all[[2]string{t.Name, catalog.ActionUpkeep}] = upkeepSchedule
+		all[[2]string{t.Name, catalog.ActionUpkeep}] = upkeepAt(t.Window)
 	}
 	return all
 }

@@ -17,6 +17,7 @@ type place struct {
 	name     string
 	target   targets.Target
 	unusable error // why there is no target; only among those that firstReady returns
+	oneByOne bool  // copies to it are made one by one
 }
 
 // place makes a configured target. What was enrolled comes from the catalog.

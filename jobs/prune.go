@@ -26,8 +26,8 @@ var _, _ sizer = (*targets.Local)(nil), (*targets.S3)(nil)
 
 // free frees the space of what was deleted from a target, when it is due: the
 // configured time after the last time, if anything was deleted since. How much
-// was freed is measured where that can be done.
-func (r *Runner) free(ctx context.Context, to place, done *Upkept) error {
+// was freed is measured where that can be done. It ends with inside, at the latest.
+func (r *Runner) free(ctx, inside context.Context, to place, done *Upkept) error {
 	due, err := r.pruneDue(ctx, to.name)
 	if err != nil || !due {
 		return err
@@ -35,17 +35,25 @@ func (r *Runner) free(ctx context.Context, to place, done *Upkept) error {
 	if wait, err := r.mayNotPrune(ctx, to.name, &done.CheckFinished); err != nil || wait {
 		return err // told by what stands against it, and by status when it lasts
 	}
+	if windowOver(inside) {
+		done.wait("freeing space")
+		return nil
+	}
 	r.show(Progress{Job: to.name, Step: "free the space of deleted backups"})
 	pruned := catalog.RepositoryPruned{Target: to.name, State: catalog.RunFailed, StartedAt: r.Now().UTC(), BytesBefore: stored(ctx, to)}
-	report, err := r.Engine.Prune(ctx, to.target.Repo(), restic.PruneOptions{})
+	report, err := r.Engine.Prune(inside, to.target.Repo(), restic.PruneOptions{})
 	pruned.BytesAfter, pruned.FinishedAt = stored(ctx, to), r.Now().UTC()
 	if pruned.BytesBefore == 0 || pruned.BytesAfter == 0 {
 		pruned.BytesBefore, pruned.BytesAfter = 0, 0
 	}
 	pruned.Freed, pruned.Remaining = report.Deleted, report.Remaining
-	if err == nil {
+	switch {
+	case err == nil:
 		pruned.State = catalog.RunComplete
-	} else {
+	case windowOver(inside):
+		done.wait("freeing space")
+		pruned.Error, err = fault.Public(err), nil
+	default:
 		err = fault.New(fault.KindOf(err), fmt.Sprintf("free space on %q", to.name), err, fault.HintOf(err))
 		pruned.Error = fault.Public(err)
 	}

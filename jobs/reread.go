@@ -125,8 +125,8 @@ func turns(t config.Target, period calendar.Period, c *catalog.Coverage, now tim
 
 // reread reads the groups of packs whose turn it is. Each is written down as soon
 // as it was read, but for the last, which check tells; when one was damaged, that
-// one is told last.
-func (r *Runner) reread(ctx context.Context, to place, done *Upkept) error {
+// one is told last. It ends with inside, at the latest.
+func (r *Runner) reread(ctx, inside context.Context, to place, done *Upkept) error {
 	check := &done.CheckFinished
 	before, err := r.Catalog.Checks(ctx, to.name, r.Now())
 	if err != nil {
@@ -137,9 +137,17 @@ func (r *Runner) reread(ctx context.Context, to place, done *Upkept) error {
 	var problems []error
 	var bad *catalog.CheckFinished
 	for i, n := range groups {
+		if windowOver(inside) {
+			done.wait(count(len(groups)-i, "group of packs", "groups of packs"))
+			break
+		}
 		one := catalog.CheckFinished{Target: to.name, N: n, Of: of, State: catalog.RunSkipped, StartedAt: r.Now().UTC()}
 		r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", n, of)})
-		err := r.readGroup(ctx, to, &one)
+		err := r.readGroup(inside, to, &one)
+		if windowOver(inside) && one.State == catalog.RunSkipped {
+			done.wait(count(len(groups)-i, "group of packs", "groups of packs"))
+			break
+		}
 		problems = append(problems, err)
 		check.N, check.Of, check.State = one.N, one.Of, one.State
 		if one.State == catalog.RunSkipped {
@@ -155,6 +163,9 @@ func (r *Runner) reread(ctx context.Context, to place, done *Upkept) error {
 		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), one); err != nil {
 			return errors.Join(errors.Join(problems...), err)
 		}
+	}
+	if windowOver(inside) && len(done.Read) == 0 {
+		problems = append(problems, r.unread(to.name))
 	}
 	if bad != nil && check.State == catalog.RunComplete {
 		check.N, check.State = bad.N, bad.State

@@ -37,7 +37,7 @@ func duties(c *config.Config) []duty {
 		}
 	}
 	for name := range c.Targets {
-		all = append(all, duty{name, catalog.ActionUpkeep, nightly()})
+		all = append(all, duty{name, catalog.ActionUpkeep, parsed(upkeepAt(c.Targets[name].Window.String()))})
 	}
 	slices.SortFunc(all, func(a, b duty) int {
 		return cmp.Or(cmp.Compare(a.job, b.job), cmp.Compare(a.action, b.action))
@@ -45,11 +45,24 @@ func duties(c *config.Config) []duty {
 	return all
 }
 
+// upkeepAt is the schedule of the upkeep of a target: upkeepSchedule, or the
+// beginning of its window.
+func upkeepAt(window string) string {
+	var w calendar.Window
+	if err := w.UnmarshalText([]byte(window)); err != nil || w.IsZero() {
+		return upkeepSchedule
+	}
+	return "daily at " + w.Opens()
+}
+
 // nightly is upkeepSchedule, parsed.
-func nightly() calendar.Schedule {
-	s, err := calendar.ParseSchedule(upkeepSchedule)
+func nightly() calendar.Schedule { return parsed(upkeepSchedule) }
+
+// parsed parses a schedule of ours.
+func parsed(text string) calendar.Schedule {
+	s, err := calendar.ParseSchedule(text)
 	if err != nil {
-		panic("upkeepSchedule: " + err.Error()) // a constant of ours
+		panic("a schedule of upkeep: " + err.Error())
 	}
 	return s
 }

@@ -70,6 +70,9 @@ func (u Upkept) String() string {
 	default:
 		parts = append(parts, "state not saved")
 	}
+	if u.Waits != "" {
+		parts = append(parts, "left for its next window: "+u.Waits)
+	}
 	if u.Compared != nil {
 		parts = append(parts, Compared(*u.Compared))
 	}
@@ -141,7 +144,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	if t.Due != nil {
 		done.Compared, differ = r.CompareTables(ctx, compareAgain)
 	}
-	err = r.upkeep(ctx, target, &done, t.Approval)
+	err = r.upkeep(ctx, target, &done, t)
 	if fault.KindOf(err) == fault.Failed && check.State == catalog.RunSkipped {
 		err = fault.New(fault.Unknown, "", err, fault.HintOf(err)) // nothing was looked at
 	}
@@ -157,7 +160,7 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	return done, errors.Join(differ, err, written)
 }
 
-func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Approval) error {
+func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, t Trigger) error {
 	check := &done.CheckFinished
 	to, err := r.place(ctx, target)
 	if err != nil {
@@ -176,19 +179,21 @@ func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, a Appr
 		r.Log.Warn().Err(err).Str("target", to.name).Msg("no fast key: runs take longer")
 	}
 	placed := errors.Join(r.recheckOldKeys(ctx, to), r.placeKey(ctx, to))
-	paid := r.payDebts(ctx, to, done)
+	inside, cancel := r.within(ctx, &to, t)
+	defer cancel()
+	paid := r.payDebts(ctx, inside, to, done)
 	older, err := r.compare(ctx, to, done)
 	if err != nil {
 		return errors.Join(placed, paid, err)
 	}
-	read := r.reread(ctx, to, done)
+	read := r.reread(ctx, inside, to, done)
 	if older != nil {
 		check.State = catalog.RunFailed
 		return errors.Join(older, placed, paid, missing(check), read)
 	}
-	deleted := r.retain(ctx, to, done, a)
+	deleted := r.retain(ctx, to, done, t.Approval)
 	guarded := r.guard(ctx, to, done)
-	freed := r.free(ctx, to, done)
+	freed := r.free(ctx, inside, to, done)
 	size, anchored := r.Anchor(ctx, to.name)
 	done.Anchored = size
 	saved := r.saveSelf(ctx, to, done)

@@ -7,6 +7,7 @@ package catalog
 // MediumRegistered enters a medium into the register.
 type MediumRegistered struct {
 	Medium     string `json:"medium"`
+	Target     string `json:"target"`     // its own for ever: what lies on another medium is not on this target
 	ID         string `json:"id"`         // written into the medium's header
 	Filesystem string `json:"filesystem"` // UUID of its file system
 	Format     string `json:"format"`     // kind of file system

@@ -63,6 +63,14 @@ func (p *posture) debt(job, target string, r *reasons) {
 	if p.now.Sub(since) > debtAge {
 		state = Failing
 	}
+	if m, is := p.media[target]; is && !last.IsZero() && !m.Plugged {
+		if p.now.Before(m.DueBack) {
+			return // it is filled when it comes back
+		}
+		if state = Warning; m.State == Failing {
+			state = Failing
+		}
+	}
 	if last.IsZero() {
 		r.add(state, "the copy of the newest good backup on %q is owed; there has never been one", target)
 		return

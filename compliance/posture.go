@@ -64,7 +64,6 @@ type TargetStatus struct {
 
 // A PostureView is the kept state Posture reads. *catalog.Catalog is one.
 type PostureView interface {
-	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
 	JobStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.JobState, error)
 	TargetStates(ctx context.Context, now time.Time, grace time.Duration) ([]catalog.TargetState, error)
 	Controls(ctx context.Context, asOf time.Time) (map[string]catalog.Control, error)
@@ -73,6 +72,7 @@ type PostureView interface {
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
 	Shrunk(ctx context.Context, asOf time.Time) (map[string]catalog.RunShrank, error)
 	Unpruned(ctx context.Context) (map[string]time.Time, error)
+	MediaView
 	keeperView
 	coverageView
 	planner
@@ -141,6 +141,9 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.unpruned, err = view.Unpruned(ctx); err != nil {
 		return Status{}, fmt.Errorf("read what has not been pruned: %w", err)
 	}
+	if p.media, err = p.onMedia(ctx, view); err != nil {
+		return Status{}, err
+	}
 	if err := errors.Join(p.kept(ctx, view, jobs), p.cover(ctx, view)); err != nil {
 		return Status{}, err
 	}
@@ -168,6 +171,7 @@ type posture struct {
 	challenges map[string]catalog.ChallengeRow // by target
 	renewals   map[string]catalog.LocksRenewed // by target
 	owed       map[[2]string]time.Time         // by job and target: the newest copy there
+	media      map[string]MediumStatus         // by target
 }
 
 // reasons collects why a light is not green.
@@ -213,6 +217,10 @@ func (p *posture) targets(states []catalog.TargetState) []TargetStatus {
 
 func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, string) {
 	var r reasons
+	if t.Repository == "" && row.Medium != "" {
+		r.add(Warning, "its medium has not been registered yet: plug it in and run \"saoluu medium add\"")
+		return r.result()
+	}
 	if t.Repository == "" {
 		r.add(Warning, "no repository has been made on it yet")
 		return r.result()
@@ -238,7 +246,12 @@ func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, s
 	}
 	p.pruned(row, t, &r)
 	p.keeps(row, &r)
-	switch {
+	switch medium, is := p.media[row.Name]; {
+	case row.Medium != "" && !is:
+		r.add(Warning, "its medium %q is not in the register", row.Medium)
+	case is && medium.State != Good:
+		r.add(medium.State, "medium %q: %s", row.Medium, medium.Why)
+	case is: // looked after whenever it is plugged in
 	case t.AnchoredAt.IsZero():
 		r.add(Warning, "the ledger has not been anchored on it yet")
 	case p.now.Sub(t.AnchoredAt) > anchorAge:

@@ -24,6 +24,7 @@ type kept struct {
 	challenges map[string]catalog.ChallengeRow
 	renewals   map[string]catalog.LocksRenewed
 	copied     time.Time // newest copy of any job on any target
+	media      map[string]catalog.MediumState
 }
 
 func (k kept) Coverage(ctx context.Context, target string, from, asOf time.Time) (catalog.Coverage, error) {
@@ -338,4 +339,17 @@ func TestPostureOfOneBrokenTarget(t *testing.T) {
 	if s.Overall != Failing || s.Jobs[0].State != Warning || s.Targets[1].State != Failing {
 		t.Errorf("overall %s, job %s, target %s", s.Overall, s.Jobs[0].State, s.Targets[1].State)
 	}
+}
+
+func (k kept) Media(context.Context, time.Time) (map[string]catalog.MediumState, []catalog.MediumRefusal, error) {
+	return k.media, nil, nil
+}
+
+func (k kept) TargetState(_ context.Context, name string) (catalog.TargetState, error) {
+	for _, t := range k.targets {
+		if t.Target == name {
+			return t, nil
+		}
+	}
+	return catalog.TargetState{}, nil
 }

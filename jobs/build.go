@@ -43,6 +43,17 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", job.Name), fmt.Errorf("unknown source type %q", s.Type), "")
 }
 
+// filledByRuns lists the targets that a run of a job fills itself. Media get theirs
+// from upkeep, when they are plugged in; only a job that has nothing else writes to
+// them.
+func (r *Runner) filledByRuns(job config.Job) []string {
+	steady := slices.DeleteFunc(slices.Clone(job.Targets), r.onMedium)
+	if len(steady) == 0 {
+		return job.Targets
+	}
+	return steady
+}
+
 // firstReady returns the first of a job's targets that is ready, and the others
 // in their order, with those that cannot be used at all: each owes its copy and
 // says why. When none is ready, the error of each is told.
@@ -50,7 +61,7 @@ func (r *Runner) firstReady(ctx context.Context, job config.Job) (place, []place
 	var all []place
 	var problems []error
 	ready := -1
-	for _, name := range job.Targets {
+	for _, name := range r.filledByRuns(job) {
 		p, err := r.place(ctx, name)
 		if err != nil {
 			p = place{name: name, unusable: err}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
@@ -15,6 +16,7 @@ import (
 	"saoluu/catalog"
 	"saoluu/config"
 	"saoluu/internal/fault"
+	"saoluu/targets"
 )
 
 // Intervals of the daemon's own work.
@@ -23,6 +25,7 @@ const (
 	planEvery    = 10 * time.Minute // slots are made ahead
 	recoverEvery = time.Minute      // runs cut off in other processes are closed
 	beatEvery    = time.Hour        // the ledger says somebody was watching
+	mediaEvery   = 5 * time.Second  // media that are plugged in or pulled out are looked for
 	retryFirst   = time.Minute      // wait before the second attempt; doubles after that
 )
 
@@ -39,8 +42,9 @@ type Daemon struct {
 	mu     sync.Mutex // of Runner and runsBy, once Run has begun
 	runsBy string     // digest of the inventory of Runner's configuration
 	queue  *queue
-	wg     sync.WaitGroup // work under way
-	stale  chan struct{}  // somebody else has recorded another inventory
+	wg     sync.WaitGroup         // work under way
+	stale  chan struct{}          // somebody else has recorded another inventory
+	drives atomic.Pointer[string] // as last seen; nil: look in any case
 }
 
 // Run runs the schedule. It returns nil when ctx was ended in order, after what
@@ -117,6 +121,7 @@ func (d *Daemon) schedule(ctx context.Context) (gocron.Scheduler, error) {
 		{"plan", planEvery, func(ctx context.Context) error { return d.runner().Plan(ctx) }},
 		{"recover", recoverEvery, d.recover},
 		{"beat", beatEvery, d.beat},
+		{"look for media", mediaEvery, d.lookForMedia},
 	} {
 		task := gocron.NewTask(func() { d.report(w.name, w.do(ctx)) })
 		_, err := scheduler.NewJob(gocron.DurationJob(w.every), task, gocron.WithName(w.name), gocron.WithSingletonMode(gocron.LimitModeReschedule))
@@ -147,6 +152,39 @@ func (d *Daemon) recover(ctx context.Context) error {
 
 func (d *Daemon) beat(ctx context.Context) error {
 	_, err := d.runner().Catalog.Append(ctx, catalog.Beat{})
+	return err
+}
+
+// lookForMedia takes up media that were plugged in, and announces those that may
+// be taken away.
+func (d *Daemon) lookForMedia(ctx context.Context) error {
+	r := d.runner()
+	if len(r.removables()) == 0 {
+		return nil
+	}
+	drives, err := targets.DrivesChanged()
+	if err != nil {
+		return err
+	}
+	if seen := d.drives.Load(); seen == nil || *seen != drives {
+		arrived, err := r.LookForMedia(ctx, true)
+		if fault.KindOf(err) == fault.Unknown {
+			d.drives.Store(&drives) // what cannot be looked at now cannot be before something changes
+		}
+		if err != nil {
+			return err
+		}
+		for _, name := range arrived {
+			r.Log.Info().Str("medium", r.Config.Targets[name].Medium).Str("target", name).Msg("plugged in")
+		}
+		d.drives.Store(&drives)
+	}
+	done, err := r.EjectIdle(ctx)
+	for _, e := range done {
+		if len(e.Still) == 0 {
+			r.Log.Info().Str("medium", e.Medium).Str("target", e.Target).Msg("unmounted: safe to remove")
+		}
+	}
 	return err
 }
 
@@ -263,6 +301,7 @@ func (d *Daemon) do(ctx context.Context, r *Runner, w work) time.Duration {
 	case catalog.ActionUpkeep:
 		var done Upkept
 		done, err = r.Upkeep(ctx, w.slot.Job, t)
+		d.drives.Store(nil) // a medium may have gone and come meanwhile
 		said = outcome{{"state", done.State}, {"did", done.String()}}
 	}
 	log := r.Log.Info()

@@ -26,7 +26,11 @@ func (r *Runner) Examine(ctx context.Context) []Examined {
 	_, err := r.signer(ctx)
 	all := []Examined{{"key of the ledger", err}}
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
-		all = append(all, Examined{fmt.Sprintf("target %q", name), r.examineTarget(ctx, name)})
+		what, err := fmt.Sprintf("target %q", name), r.examineTarget(ctx, name)
+		if r.onMedium(name) && fault.KindOf(err) == fault.Absent {
+			what, err = what+": "+err.Error(), nil
+		}
+		all = append(all, Examined{what, err})
 	}
 	return append(all, r.ExamineSources(ctx)...)
 }

@@ -122,26 +122,27 @@ type Enrolled struct {
 
 // Init makes a repository on every target that has none enrolled yet. All
 // repositories share chunker parameters, so that copies between them
-// deduplicate. It returns Refused when there was nothing to do.
+// deduplicate. Removable targets are prepared by AddMedium. It returns Refused when
+// there was nothing to do.
 func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
 	var made []Enrolled
-	var first *restic.Repo
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
 		state, err := r.Catalog.TargetState(ctx, name)
 		if err != nil {
 			return made, err
 		}
-		if state.ID == "" {
-			e, err := r.enroll(ctx, name, first)
-			if err != nil {
-				return made, err
-			}
-			made = append(made, e)
+		if state.ID != "" || r.onMedium(name) {
+			continue
 		}
-		if p, err := r.place(ctx, name); err == nil && first == nil && p.target.Ready(ctx) == nil {
-			repo := p.target.Repo()
-			first = &repo
+		like, err := r.pattern(ctx)
+		if err != nil {
+			return made, err
 		}
+		e, err := r.enroll(ctx, name, like)
+		if err != nil {
+			return made, err
+		}
+		made = append(made, e)
 	}
 	if len(made) == 0 {
 		return nil, fault.New(fault.Refused, "init", errors.New("this site and all its targets are initialised already"), "see \"saoluu doctor\" if something does not work")

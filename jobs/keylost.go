@@ -33,7 +33,7 @@ func (r *Runner) KeysLost(ctx context.Context) error {
 // keyLost is KeysLost for one target.
 func (r *Runner) keyLost(ctx context.Context, name string) error {
 	t := r.Config.Targets[name]
-	if t.Password != "" {
+	if t.Password != "" || r.Catalog == nil && r.onMedium(name) { // no catalog yet: "medium add" looks at the disk
 		return nil
 	}
 	if _, err := os.Stat(r.keyPath(name)); !errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +52,7 @@ func (r *Runner) hasRepository(ctx context.Context, name string, t config.Target
 	if err != nil {
 		return false, err
 	}
-	target, err := r.target(name, t, "", repo)
+	target, err := r.target(ctx, name, t, "", repo)
 	if err != nil {
 		return false, err
 	}

@@ -35,18 +35,20 @@ func (r *Runner) place(ctx context.Context, name string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	target, err := r.target(name, t, state.ID, repo)
+	target, err := r.target(ctx, name, t, state.ID, repo)
 	return place{name: name, target: target}, err
 }
 
 // target makes a target of its kind.
-func (r *Runner) target(name string, t config.Target, id string, repo restic.Repo) (targets.Target, error) {
+func (r *Runner) target(ctx context.Context, name string, t config.Target, id string, repo restic.Repo) (targets.Target, error) {
 	site, said := r.Config.Site.Code, targets.Declared{System: t.StorageSystem, Site: t.Site}
 	switch t.Type {
 	case "local":
 		return &targets.Local{
 			Name: name, Path: t.Path, Site: site, ID: id, Declared: said, ReserveBytes: int64(t.Reserve), Repository: repo,
 		}, nil
+	case "removable":
+		return r.removable(ctx, name, t, id, said, repo)
 	case "s3":
 		return r.s3(name, t, id, said, repo)
 	case "sftp":

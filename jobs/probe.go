@@ -97,7 +97,7 @@ func (r *Runner) Probe(ctx context.Context, name string, tell func(Finding) erro
 // in the same folder where restic does not mind, beside the repository elsewhere.
 func asideOf(t config.Target, name string) config.Target {
 	switch t.Type {
-	case "local", "sftp":
+	case "local", "sftp", "removable":
 		t.Path = path.Join(t.Path, name)
 	case "s3":
 		t.Prefix = path.Join(path.Dir("/"+t.Prefix), name)[1:]
@@ -114,7 +114,7 @@ func (p *probing) reach(ctx context.Context) (string, string, error) {
 		return "", "", err
 	}
 	repo := restic.Repo{Name: p.name, URL: p.fresh.Path, PasswordFile: key, Gate: restic.NewGate(p.dir, "probe", 1)}
-	target, err := p.target(p.name, p.fresh, "", repo)
+	target, err := p.target(ctx, p.name, p.fresh, "", repo)
 	if err != nil {
 		return "", "", err
 	}
@@ -170,7 +170,7 @@ func speed(bytes int, took time.Duration) string {
 
 // identity sees that another identity than the enrolled one is refused.
 func (p *probing) identity(ctx context.Context) (string, string, error) {
-	other, err := p.target(p.name, p.fresh, "another-identity", p.beside.Repo())
+	other, err := p.target(ctx, p.name, p.fresh, "another-identity", p.beside.Repo())
 	if err != nil {
 		return "", "", err
 	}

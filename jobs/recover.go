@@ -85,7 +85,7 @@ func (r *Runner) Fetch(ctx context.Context, q Recovery) (back Returned, err erro
 // unlock finds a sealed key that the identity opens and that opens the repository.
 func (r *Runner) unlock(ctx context.Context, q Recovery, identities []age.Identity) (place, string, error) {
 	op := "recover from " + q.From.Place()
-	bare, err := r.target(ownName, q.From, "", restic.Repo{Name: ownName, URL: q.From.Path})
+	bare, err := r.target(ctx, ownName, q.From, "", restic.Repo{Name: ownName, URL: q.From.Path})
 	if err != nil {
 		return place{}, "", err
 	}
@@ -114,7 +114,7 @@ func (r *Runner) unlock(ctx context.Context, q Recovery, identities []age.Identi
 		if err != nil {
 			return place{}, "", err
 		}
-		target, err := r.target(ownName, q.From, "", restic.Repo{
+		target, err := r.target(ctx, ownName, q.From, "", restic.Repo{
 			Name: ownName, URL: q.From.Path, PasswordFile: path, NoLock: true,
 			Gate: r.Shared.gate(StatePath(r.Config, "locks"), ownName, 1),
 		})

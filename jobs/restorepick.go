@@ -90,6 +90,10 @@ func (r *Runner) proven(ctx context.Context, job config.Job, run catalog.Run, ta
 	if len(candidates) == 0 {
 		return catalog.Copy{}, noCopy(job, run, target)
 	}
+	candidates, err := r.reachable(ctx, candidates)
+	if err != nil {
+		return catalog.Copy{}, err
+	}
 	return slices.MinFunc(candidates, func(a, b catalog.Copy) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(prefers(a), prefers(b)))
 	}), nil

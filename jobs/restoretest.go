@@ -348,6 +348,7 @@ func (r *Runner) pickCopy(ctx context.Context, job config.Job, run catalog.Run, 
 		tested[t.Target] = t.FinishedAt
 	}
 	var candidates []catalog.Copy
+	var err error
 	for _, c := range run.Copies {
 		if c.State == catalog.RunComplete && run.Gone[c.Target].IsZero() && (target == "" || c.Target == target) {
 			candidates = append(candidates, c)
@@ -355,6 +356,11 @@ func (r *Runner) pickCopy(ctx context.Context, job config.Job, run catalog.Run, 
 	}
 	if len(candidates) == 0 {
 		return catalog.Copy{}, noCopy(job, run, target)
+	}
+	if target == "" {
+		if candidates, err = r.reachable(ctx, candidates); err != nil {
+			return catalog.Copy{}, err
+		}
 	}
 	return slices.MinFunc(candidates, func(a, b catalog.Copy) int { return tested[a.Target].Compare(tested[b.Target]) }), nil
 }

@@ -31,7 +31,8 @@ type survey struct {
 	inUse   map[string]bool      // runs that a restore test is reading
 	locked  map[string]time.Time // by snapshot of the surveyed target: when its storage lets go
 	sound   map[string]bool      // targets whose copies count elsewhere
-	surveys string               // the target that is planned
+	media   map[string]catalog.MediumState
+	surveys string // the target that is planned
 }
 
 // survey reads what lies on all targets. What is gone from the surveyed one, or
@@ -40,6 +41,10 @@ func (r *Runner) survey(ctx context.Context, target string, gone map[string]bool
 	s := &survey{
 		r: r, surveys: target, on: map[string]map[string]presence{}, runs: map[string]catalog.Run{}, at: map[string]time.Time{},
 		tested: map[string]bool{}, inUse: map[string]bool{}, locked: map[string]time.Time{}, sound: map[string]bool{},
+	}
+	var err error
+	if s.media, _, err = r.Catalog.Media(ctx, r.Now()); err != nil {
+		return nil, err
 	}
 	for name := range r.Config.Targets {
 		leaving := gone
@@ -66,6 +71,12 @@ func (r *Runner) survey(ctx context.Context, target string, gone map[string]bool
 	return s, nil
 }
 
+// usable reports whether a target's medium, if it lies on one, still is in use:
+// nothing on one that is lost or withdrawn counts.
+func usable(t config.Target, media map[string]catalog.MediumState) bool {
+	return t.Type != "removable" || media[t.Medium].Usable()
+}
+
 // leaving returns the snapshots of a target that a plan is about to delete.
 func (r *Runner) leaving(ctx context.Context, target string) (map[string]bool, error) {
 	leaving := map[string]bool{}
@@ -88,7 +99,7 @@ func (s *survey) look(ctx context.Context, target string, gone map[string]bool) 
 	if err != nil {
 		return err
 	}
-	s.sound[target] = state.LastCheck != catalog.RunFailed && !keys[target].Shut(state.Repository)
+	s.sound[target] = state.LastCheck != catalog.RunFailed && !keys[target].Shut(state.Repository) && usable(s.r.Config.Targets[target], s.media)
 	rows, err := s.r.Catalog.SnapshotsOf(ctx, target)
 	if err != nil {
 		return err

@@ -31,12 +31,16 @@ type Upkept struct {
 	SelfSaved  bool                      // catalog, configuration and sealed keys were put on it
 	SelfTested bool                      // and brought back from it
 	Compared   *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
+	Away       string                    // where the target's medium is, when it is not plugged in: nothing was done
 
 	leaving []string // snapshots that go as soon as the storage lets them: their locks are not renewed
 }
 
 // String tells in one line what was done.
 func (u Upkept) String() string {
+	if u.Away != "" {
+		return u.Away
+	}
 	parts := []string{fmt.Sprintf("%s paid", count(u.Paid, "owed copy", "owed copies"))}
 	if u.Listed > 0 {
 		parts = append(parts, fmt.Sprintf("%s listed, %d missing", count(u.Listed, "snapshot", "snapshots"), len(u.Missing)))
@@ -128,8 +132,8 @@ func count(n int, one, many string) string {
 // what the target holds with what the catalog says, re-reads the packs whose turn
 // it is, sees that the storage refuses deletions where it should, deletes what the
 // classes no longer keep, frees space when that is due, anchors the ledger, and saves the state itself. Once a night a scheduled one compares the tables
-// with the ledger before. Every step is tried; the first error is returned with
-// the others.
+// with the ledger before. A target whose medium is away is left alone, and its slots
+// are waived. Every step is tried; the first error is returned with the others.
 func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, error) {
 	done := Upkept{CheckFinished: catalog.CheckFinished{
 		Target: target, Due: t.Due, Covers: t.Covers, StartedAt: r.Now().UTC(), State: catalog.RunSkipped,
@@ -144,7 +148,16 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	if t.Due != nil {
 		done.Compared, differ = r.CompareTables(ctx, compareAgain)
 	}
-	err = r.upkeep(ctx, target, &done, t)
+	to, err := r.place(ctx, target)
+	if err == nil {
+		done.Away, err = r.away(ctx, to)
+	}
+	switch {
+	case err == nil && done.Away != "":
+		return done, errors.Join(differ, r.waive(ctx, target, done.Away, t))
+	case err == nil:
+		err = r.upkeepPlugged(ctx, to, &done, t)
+	}
 	if fault.KindOf(err) == fault.Failed && check.State == catalog.RunSkipped {
 		err = fault.New(fault.Unknown, "", err, fault.HintOf(err)) // nothing was looked at
 	}
@@ -160,13 +173,12 @@ func (r *Runner) Upkeep(ctx context.Context, target string, t Trigger) (Upkept, 
 	return done, errors.Join(differ, err, written)
 }
 
-func (r *Runner) upkeep(ctx context.Context, target string, done *Upkept, t Trigger) error {
+func (r *Runner) upkeep(ctx context.Context, to place, done *Upkept, t Trigger) error {
 	check := &done.CheckFinished
-	to, err := r.place(ctx, target)
-	if err != nil {
+	if err := to.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace {
 		return err
 	}
-	if err := to.target.Ready(ctx); err != nil && fault.KindOf(err) != fault.NoSpace {
+	if err := r.begin(ctx, to.name); err != nil {
 		return err
 	}
 	if err := r.clearLock(ctx, to, "upkeep found a stale lock"); err != nil {

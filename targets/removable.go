@@ -17,7 +17,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sys/unix"
 
-	"saoluu/internal/durable"
 	"saoluu/internal/fault"
 )
 
@@ -25,7 +24,7 @@ import (
 // and then. It is told by the UUID of its file system and by the signed header on
 // it; both must be those of the register.
 type Removable struct {
-	Local             // the folder on the medium; its Path lies below Mount
+	Local             // the folder on the medium; its Path lies below Mount, where the header is
 	Medium     string // name in the register
 	MediumID   string // from the register; empty: not registered
 	Filesystem string // UUID, from the register
@@ -36,6 +35,7 @@ type Removable struct {
 	Verifier   string // key of the header's signature (sumdb/note)
 	LockFile   string // one process at a time mounts or unmounts
 	Away       string // where it was last said to be, for people
+	Withdrawn  string // why it must not be used any more; empty: it may be
 }
 
 var (
@@ -58,21 +58,12 @@ func (m *Removable) Ready(ctx context.Context) error {
 	return m.Local.Ready(ctx)
 }
 
-// Enroll marks the folder as the site's target.
+// Enroll makes the folder and marks it as the site's target.
 func (m *Removable) Enroll(ctx context.Context) (string, error) {
 	if err := m.plugIn(ctx); err != nil {
 		return "", err
 	}
-	// The header is no stranger; whoever looks for strangers needs the folder alone.
-	return m.owner().enroll(ctx, headed{folder{m.Name, m.Path}})
-}
-
-// headed is the storage of a medium: its header is no stranger there.
-type headed struct{ folder }
-
-func (h headed) strange(context.Context) (bool, error) {
-	entries, err := os.ReadDir(h.path)
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != HeaderName }), h.classed(err)
+	return m.Local.Enroll(ctx)
 }
 
 // Separation compares the medium, while it is plugged in, with the places a
@@ -87,6 +78,9 @@ func (m *Removable) op() string { return fmt.Sprintf("target %q", m.Name) }
 
 // plugIn mounts the medium unless it is mounted, and checks whose it is.
 func (m *Removable) plugIn(ctx context.Context) error {
+	if m.Withdrawn != "" {
+		return fault.New(fault.Refused, m.op(), fmt.Errorf("medium %q is not used any more: %s", m.Medium, m.Withdrawn), "give another medium a target of its own")
+	}
 	if m.MediumID == "" {
 		return fault.New(fault.Absent, m.op(), fmt.Errorf("medium %q is not in the register", m.Medium),
 			fmt.Sprintf("plug it in and run \"saoluu medium add %s --device DEVICE\"", m.Medium))
@@ -188,7 +182,7 @@ func (m *Removable) awaitMount(ctx context.Context, drive Drive) error {
 // identify compares the header on the medium with the register and with what the
 // target wants.
 func (m *Removable) identify(ctx context.Context) error {
-	signed, err := folder{m.Name, m.Path}.read(ctx, HeaderName)
+	signed, err := folder{m.Name, m.Mount}.read(ctx, HeaderName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m.wrong(errors.New("it bears no header of saoluu"))
 	}
@@ -238,10 +232,7 @@ func (m *Removable) Register(ctx context.Context, device string, header MediumHe
 	if err != nil {
 		return header, drive, err
 	}
-	if err := os.Mkdir(m.Path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return header, drive, folder{m.Name, m.Path}.classed(err)
-	}
-	return header, drive, folder{m.Name, m.Path}.classed(durable.WriteFile(filepath.Join(m.Path, HeaderName), signed, 0o644))
+	return header, drive, folder{m.Name, m.Mount}.create(ctx, HeaderName, signed)
 }
 
 // offered returns the drive that was named, if it may become a medium.
@@ -277,7 +268,7 @@ func (m *Removable) offered(ctx context.Context, device string) (Drive, error) {
 // drive with anything else on it is refused.
 func (m *Removable) taken(ctx context.Context, wanted MediumHeader) (MediumHeader, error) {
 	op := fmt.Sprintf("register medium %q", m.Medium)
-	signed, err := os.ReadFile(filepath.Join(m.Path, HeaderName))
+	signed, err := folder{m.Name, m.Mount}.read(ctx, HeaderName)
 	if err == nil {
 		there, err := OpenHeader(signed, m.Verifier)
 		if err != nil {
@@ -290,7 +281,7 @@ func (m *Removable) taken(ctx context.Context, wanted MediumHeader) (MediumHeade
 		return there, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return MediumHeader{}, folder{m.Name, m.Path}.classed(err)
+		return MediumHeader{}, err
 	}
 	if strange, err := (folder{m.Name, m.Mount}).strange(ctx); err != nil || strange {
 		return MediumHeader{}, errors.Join(err, fault.New(fault.Refused, op, errors.New("there is something on the disk already"),

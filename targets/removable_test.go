@@ -128,7 +128,7 @@ func TestMediumRefused(t *testing.T) {
 	header := func(t *testing.T, m *targets.Removable, h targets.MediumHeader, signer note.Signer) {
 		text, err := h.Sign(signer)
 		must(t, err)
-		must(t, os.WriteFile(filepath.Join(m.Path, targets.HeaderName), text, 0o644))
+		must(t, os.WriteFile(filepath.Join(m.Mount, targets.HeaderName), text, 0o644))
 	}
 	for _, c := range []struct {
 		name   string
@@ -140,7 +140,7 @@ func TestMediumRefused(t *testing.T) {
 		{"never registered", func(_ *testing.T, m *targets.Removable, _ *disk) { m.MediumID = "" }, fault.Absent, "not in the register"},
 		{"not plugged in", func(t *testing.T, _ *targets.Removable, d *disk) { d.pull(t) }, fault.Absent, "not plugged in"},
 		{"without its header", func(t *testing.T, m *targets.Removable, _ *disk) {
-			must(t, os.Remove(filepath.Join(m.Path, targets.HeaderName)))
+			must(t, os.Remove(filepath.Join(m.Mount, targets.HeaderName)))
 		}, fault.WrongTarget, "no header"},
 		{"with another site's signature", func(t *testing.T, m *targets.Removable, _ *disk) {
 			h := headerFor(m)
@@ -158,7 +158,7 @@ func TestMediumRefused(t *testing.T) {
 			header(t, m, h, signer)
 		}, fault.WrongTarget, "header"},
 		{"a header that was changed by hand", func(t *testing.T, m *targets.Removable, _ *disk) {
-			path := filepath.Join(m.Path, targets.HeaderName)
+			path := filepath.Join(m.Mount, targets.HeaderName)
 			text, err := os.ReadFile(path)
 			must(t, err)
 			must(t, os.WriteFile(path, []byte(strings.Replace(string(text), "noi-bo", "cong-khai", 1)), 0o644))
@@ -248,7 +248,7 @@ func TestMediumEjected(t *testing.T) {
 	signer, public := siteKeys(t)
 	d := newDisk(t, "mkfs.ext4", "-q")
 	m := registered(t, removable(t, public), d, signer)
-	held, err := os.Open(m.Path)
+	held, err := os.Open(m.Mount)
 	must(t, err)
 	if _, err := m.Eject(t.Context()); fault.KindOf(err) != fault.Locked {
 		t.Errorf("while it is used: %v", err)

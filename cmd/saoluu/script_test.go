@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
 		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand,
-		"server": serverCommand, "bucket": bucketCommand, "net": netCommand,
+		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand,
 	}
 	maps.Copy(all, moreCommands())
 	return all

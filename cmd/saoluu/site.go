@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -58,9 +59,16 @@ func (a *app) read(ctx context.Context) (*config.Config, *catalog.Catalog, error
 type site struct {
 	*jobs.Runner
 	meter *meter
+	leave func() error // lets go of media that were mounted
 }
 
-func (s *site) close() error { return s.Catalog.Close() }
+func (s *site) close() error {
+	var left error
+	if s.leave != nil {
+		left = s.leave()
+	}
+	return errors.Join(left, s.Catalog.Close())
+}
 
 // open opens the site for work: configuration, catalog, engine; what an earlier
 // process left is put right and the inventory is brought up to date.
@@ -83,7 +91,30 @@ func (a *app) open(ctx context.Context) (*site, error) {
 	if err := s.SetInventory(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.media(ctx); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// media notes which media came and went, unless a daemon does, and lets go of them
+// when the site is closed.
+func (s *site) media(ctx context.Context) error {
+	s.leave = func() error {
+		done, err := s.EjectIdle(context.WithoutCancel(ctx))
+		ejected(done)
+		return err
+	}
+	watched, err := jobs.DaemonRuns(s.Config)
+	if err != nil || watched {
+		return err
+	}
+	_, err = s.LookForMedia(ctx, false)
+	if fault.KindOf(err) == fault.Unknown {
+		s.Log.Warn().Err(err).Msg("media that came or went are not seen")
+		err = nil
+	}
+	return err
 }
 
 // ownState refuses to work on the state of another user: even root would leave

@@ -86,6 +86,7 @@ func (a *app) upkeep(ctx context.Context, names []string, approval jobs.Approval
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	asked := len(names) > 0
 	if names, err = targetNames(s, names); err != nil {
 		return err
 	}
@@ -105,9 +106,15 @@ func (a *app) upkeep(ctx context.Context, names []string, approval jobs.Approval
 		done, err := s.Upkeep(ctx, name, trigger)
 		s.meter.done(name)
 		said, colour := "looked after", green
-		if err != nil {
+		switch {
+		case err != nil:
 			said, colour = "not right", red
 			printError(os.Stderr, err)
+		case done.Away != "":
+			said, colour = "away", yellow
+			if asked {
+				err = fault.New(fault.Absent, "", errors.New(done.Away), "")
+			}
 		}
 		fmt.Printf("%s: %s: %s\n", name, paint(os.Stdout, colour, said), done)
 		results = append(results, err)

@@ -294,7 +294,7 @@ func (r *Runner) upkeepPlugged(ctx context.Context, to place, done *Upkept, t Tr
 	plugged, stop := r.whilePlugged(ctx, to.name)
 	err := r.upkeep(plugged, to, done, t)
 	stop()
-	if err != nil && ctx.Err() == nil && r.pulled(ctx, to.name) {
+	if err != nil && fault.KindOf(err) != fault.Refused && ctx.Err() == nil && r.pulled(ctx, to.name) {
 		err = errors.Join(r.pulledOut(to.name), r.see(ctx, r.Config.Targets[to.name].Medium, false))
 	}
 	return err

@@ -37,7 +37,8 @@ func (e *evaluation) annex(ctx context.Context, packs []*Pack, result *Result) e
 			return err
 		}
 	}
-	return nil
+	result.Media, result.Refused, err = e.register(ctx, result.Copies)
+	return err
 }
 
 // proofs adds one asset's copies and the state of its restore tests.

@@ -99,6 +99,8 @@ type Result struct {
 	Targets   []TargetFacts
 	Keys      []KeyRecord
 	Archives  []ArchiveState // oldest first
+	Media     []MediumFacts  // by name
+	Refused   int            // disks that were refused in the period
 	Proofs    []Proof
 	Watch     []Watch
 	Ledger    Ledger

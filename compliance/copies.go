@@ -70,11 +70,17 @@ func (a *asset) take(ctx context.Context, e *evaluation, run catalog.Run) error 
 		}
 		if at := k.destroyed(); !at.Before(run.ConsistentAt) {
 			if !a.has(c.Target) {
-				a.destroyed = append(a.destroyed, destroyedCopy{c.Target, at, k.Shredded.Seq, k.Shredded.Event.State != catalog.RunComplete})
+				a.destroyed = append(a.destroyed, destroyedCopy{target: c.Target, at: at, seq: k.Shredded.Seq, kept: k.Shredded.Event.State != catalog.RunComplete})
 			}
 			continue
 		}
-		good = append(good, c)
+		c, counts, err := a.onMedium(ctx, e, c)
+		if err != nil {
+			return err
+		}
+		if counts {
+			good = append(good, c)
+		}
 	}
 	slices.SortFunc(good, func(x, y catalog.Copy) int { return strings.Compare(x.Target, y.Target) })
 	for _, c := range good {
@@ -96,18 +102,23 @@ func (a *asset) hasAll() bool {
 }
 
 // A destroyedCopy lies where all keys of the repository were destroyed on purpose:
-// nobody can read it again. It is destroyed, not unencrypted.
+// nobody can read it again. It is destroyed, not unencrypted. Or it lies on a medium
+// that is lost or withdrawn.
 type destroyedCopy struct {
 	target string
 	at     time.Time
 	seq    int64
-	kept   bool // the storage may have versions of the keys
+	kept   bool   // the storage may have versions of the keys
+	stage  string // of the medium, which is not in use any more; empty: the keys were destroyed
 }
 
 // addDestroyed says which copies are no more because their keys were destroyed.
 func (j *judgement) addDestroyed(e *evaluation, a *asset) {
 	for _, d := range a.destroyed {
 		why := "đã hủy mọi khóa ngày %s, bản sao ở đó coi như đã hủy"
+		if d.stage != "" {
+			why = "phương tiện " + stageWord(d.stage) + " từ ngày %s, bản sao ở đó không tính"
+		}
 		if d.kept {
 			why = "đã gỡ mọi khóa ngày %s, bản sao ở đó không còn khôi phục được, nhưng chưa hủy hẳn vì nơi lưu còn giữ phiên bản của khóa"
 		}

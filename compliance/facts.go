@@ -30,6 +30,8 @@ type evaluation struct {
 	keys         map[string]catalog.KeyState // by target; read on demand
 	archives     []ArchiveState              // read on demand
 	archivesRead bool
+	media        map[string]catalog.MediumState // by name; read on demand
+	refused      []catalog.MediumRefusal
 	controls     map[string]catalog.Control
 	failures     failures
 	suspect      map[string]time.Time             // of the targets, before their re-reads are seen

@@ -162,6 +162,7 @@ func readScenario(s *scope, loc *time.Location, now time.Time) *scenario {
 		sc.controls = append(sc.controls, catalog.Control{At: at, ControlFinished: catalog.ControlFinished{Control: fmt.Sprint(i), Source: asset.Source}})
 	}
 	sc.addKeys(s)
+	sc.addMedia(s)
 	sc.addLedger(s)
 	return sc
 }

@@ -32,6 +32,7 @@ type scenario struct {
 	custodians []catalog.SealedTo
 	keys       []keyEvent // oldest first
 	archives   []catalog.Dated[catalog.ArchiveWritten]
+	media      []catalog.Dated[catalog.Event] // oldest first
 	compared   []catalog.Comparison // of the tables with the ledger, oldest first
 	entries    []catalog.Entry
 	enrolments []catalog.Entry
@@ -268,4 +269,48 @@ func (s *scenario) Entries(_ context.Context, from int64, only ...string) iter.S
 // ProveInclusion is never asked of so short a ledger.
 func (s *scenario) ProveInclusion(_ context.Context, seq, _ int64) ([]tlog.Hash, error) {
 	return nil, fmt.Errorf("entry %d: a scenario keeps no proofs", seq)
+}
+
+// Media replays the events of the media that a test gives.
+func (s *scenario) Media(_ context.Context, asOf time.Time) (map[string]catalog.MediumState, []catalog.MediumRefusal, error) {
+	register := map[string]catalog.MediumState{}
+	for _, d := range s.media {
+		if d.At.After(asOf) {
+			continue
+		}
+		switch e := d.Event.(type) {
+		case catalog.MediumSeen:
+			m := register[e.Medium]
+			m.Medium, m.Seen = e.Medium, catalog.Dated[catalog.MediumSeen]{Event: e, Seq: d.Seq, At: d.At}
+			register[e.Medium] = m
+		case catalog.MediumStaged:
+			m := register[e.Medium]
+			m.Medium, m.Staged = e.Medium, catalog.Dated[catalog.MediumStaged]{Event: e, Seq: d.Seq, At: d.At}
+			register[e.Medium] = m
+		}
+	}
+	return register, nil, nil
+}
+
+// addMedia reads when media were plugged in and pulled out, and came to a stage:
+// media = [{ target = "usb", pulled = 2026-05-02, stage = "lost", at = 2026-05-10 }].
+func (sc *scenario) addMedia(s *scope) {
+	for _, t := range s.tables("media") {
+		name := t.text("target")
+		i := slices.IndexFunc(sc.targets, func(row catalog.TargetRow) bool { return row.Name == name && row.Type == "removable" })
+		if i < 0 {
+			t.errorf("target", "there is no removable target %q", name)
+			continue
+		}
+		sc.targets[i].Medium = name
+		for key, plugged := range map[string]bool{"plugged": true, "pulled": false} {
+			if at := t.instant(key, sc.loc); !at.IsZero() {
+				sc.media = append(sc.media, catalog.Dated[catalog.Event]{Event: catalog.MediumSeen{Medium: name, Plugged: plugged}, At: at})
+			}
+		}
+		if at := t.instant("at", sc.loc); !at.IsZero() {
+			sc.media = append(sc.media, catalog.Dated[catalog.Event]{Event: catalog.MediumStaged{Medium: name, Stage: t.text("stage")}, At: at})
+		}
+	}
+	slices.SortStableFunc(sc.media, func(a, b catalog.Dated[catalog.Event]) int { return a.At.Compare(b.At) })
 }

@@ -42,6 +42,7 @@ type custody interface {
 	Anchors(ctx context.Context, asOf time.Time) ([]catalog.Anchor, error)
 	Retentions(ctx context.Context, target string, asOf time.Time) ([]catalog.Retention, error)
 	Compared(ctx context.Context, asOf time.Time) (catalog.Comparison, error)
+	Media(ctx context.Context, asOf time.Time) (map[string]catalog.MediumState, []catalog.MediumRefusal, error)
 	ProveInclusion(ctx context.Context, seq, size int64) ([]tlog.Hash, error)
 }
 

@@ -100,6 +100,49 @@ func archives(result compliance.Result) []Archive {
 	return out
 }
 
+// A Medium is one line of the register of removable media.
+type Medium struct {
+	Medium      string    `json:"medium"`
+	Target      string    `json:"target"`
+	Type        string    `json:"type"`
+	Serial      string    `json:"serial,omitempty"`
+	Label       string    `json:"label,omitempty"`
+	Secrecy     string    `json:"secrecy"`
+	Owner       string    `json:"owner"`
+	Stage       string    `json:"stage"`
+	StageWord   string    `json:"stage_vi"`
+	StagedAt    time.Time `json:"staged_at,omitzero"`
+	Plugged     bool      `json:"plugged"`
+	SeenAt      time.Time `json:"seen_at,omitzero"` // when it was plugged in or pulled out
+	Holder      string    `json:"holder,omitempty"`
+	Place       string    `json:"place,omitempty"`
+	Seal        string    `json:"seal,omitempty"`
+	HandedAt    time.Time `json:"handed_at,omitzero"`
+	InspectedAt time.Time `json:"inspected_at,omitzero"`
+	Intact      bool      `json:"intact"` // as it was found then
+	Copies      int       `json:"copies"` // jobs with a copy on it that counts
+	Registered  string    `json:"registered"`
+	Sanitised   string    `json:"sanitised,omitempty"` // entry of the record
+}
+
+func media(result compliance.Result) []Medium {
+	out := []Medium{}
+	for _, m := range result.Media {
+		e := m.Registered.Event
+		row := Medium{
+			Medium: e.Medium, Target: e.Target, Type: e.Type, Serial: e.Serial, Label: e.Label, Secrecy: e.Secrecy, Owner: e.Owner,
+			Stage: m.Stage(), StageWord: m.StageWord(), StagedAt: utc(m.Staged.At), Plugged: m.Seen.Event.Plugged, SeenAt: utc(m.Seen.At),
+			Holder: m.Handed.Event.To, Place: m.Handed.Event.Place, Seal: m.Handed.Event.Seal, HandedAt: utc(m.Handed.At),
+			InspectedAt: utc(m.Inspected.At), Intact: m.Inspected.Event.Intact, Copies: m.Copies, Registered: fmt.Sprintf("entry:%d", m.Registered.Seq),
+		}
+		if m.Sanitised.Seq > 0 {
+			row.Sanitised = fmt.Sprintf("entry:%d", m.Sanitised.Seq)
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
 // An archiveRow is a set as the page shows it.
 type archiveRow struct {
 	Archive

@@ -31,15 +31,17 @@ func (l Label) Code() string {
 }
 
 // Secrecy is the medium's secrecy in the words of the law; empty for none.
-func (l Label) Secrecy() string {
-	return map[string]string{"mat": "MẬT", "toi_mat": "TỐI MẬT", "tuyet_mat": "TUYỆT MẬT"}[l.Medium.Secrecy]
+func (l Label) Secrecy() string { return secrecyWord(l.Medium.Secrecy) }
+
+func secrecyWord(secrecy string) string {
+	return map[string]string{"mat": "MẬT", "toi_mat": "TỐI MẬT", "tuyet_mat": "TUYỆT MẬT"}[secrecy]
 }
 
 // Capacity is the medium's size as it is sold: powers of ten.
 func (l Label) Capacity() string {
 	switch gb := l.Medium.Bytes / 1e9; {
 	case gb >= 1000:
-		return fmt.Sprintf("%.1f TB", float64(gb)/1000)
+		return strings.Replace(fmt.Sprintf("%.1f TB", float64(gb)/1000), ".", ",", 1)
 	case gb > 0:
 		return fmt.Sprintf("%d GB", gb)
 	}

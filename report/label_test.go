@@ -19,7 +19,7 @@ func TestLabel(t *testing.T) {
 	if err := report.WriteLabel(&page, l); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Sở Tư pháp &lt;tỉnh&gt;", "usb-a", "saoluu:medium:STP-HD:usb-a:01234567", "MẬT", "2.0 TB", "31/05/2026", `d="M0 0h7v1h-7z`} {
+	for _, want := range []string{"Sở Tư pháp &lt;tỉnh&gt;", "usb-a", "saoluu:medium:STP-HD:usb-a:01234567", "MẬT", "2,0 TB", "31/05/2026", `d="M0 0h7v1h-7z`} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("the label does not show %q:\n%s", want, page.String())
 		}

@@ -52,6 +52,8 @@ type Report struct {
 	Targets      []Target                              `json:"targets"`
 	Keys         []Key                                 `json:"keys"`
 	Archives     []Archive                             `json:"archives"`
+	Media        []Medium                              `json:"media"`
+	Refused      int                                   `json:"media_refused"` // disks that were refused in the period
 	Classes      []Class                               `json:"classes"`
 	Removed      []Removed                             `json:"removed"`
 	NotCheckable []NotCheckable                        `json:"not_checkable"`
@@ -265,6 +267,7 @@ func Build(ctx context.Context, source Source, req Request) (Report, error) {
 	r.Grid = grid(result)
 	r.Copies, r.Targets = copies(result), targets(result)
 	r.Keys, r.Archives = keys(result), archives(result)
+	r.Media, r.Refused = media(result), result.Refused
 	r.Classes, r.Untested, r.Removed = classes(result), untested(result), removed(result)
 	r.Verdict = verdict(r)
 	if err := r.Ledger.signer(ctx, source); err != nil {

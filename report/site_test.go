@@ -178,7 +178,7 @@ func (w *writer) inventory(all []story) catalog.InventorySet {
 			{Name: "nghiep-vu", Title: "Dữ liệu nghiệp vụ", KeepMin: "1y", KeepMax: "5y", Copies: 1},
 			{Name: "cong-khai", Title: "Dữ liệu công khai", KeepMin: "3mo", KeepMax: "1y", Copies: 1},
 		},
-		Targets: []catalog.TargetRow{{Name: "dia-roi", Type: "removable", External: true}, {Name: "nas", Type: "sftp", Site: "Phòng máy tầng 2"}, {Name: "o-trong", Type: "local"}},
+		Targets: []catalog.TargetRow{{Name: "dia-roi", Type: "removable", Medium: "hdd-a", External: true}, {Name: "nas", Type: "sftp", Site: "Phòng máy tầng 2"}, {Name: "o-trong", Type: "local"}},
 	}
 	for _, s := range all {
 		set.Assets = append(set.Assets, s.asset)
@@ -303,6 +303,13 @@ func (w *writer) custody(d calendar.Date) {
 			Set: d.String() + "-a1b2", Runs: runs, SHA256: strings.Repeat("ab", 32), Discs: 3, Volumes: 3, Bytes: 61_234_567_890, Recipients: []catalog.SealedTo{deputy, head},
 			Verified: true, Opened: d.Year == 2026, StartedAt: w.clock.Now().UTC(), FinishedAt: w.clock.Now().UTC(), By: "quantri", Separation: &catalog.Separation{Level: 2, How: "thử", Domain: "disk sdc"},
 		})
+	case "2025-07-02":
+		w.add(catalog.MediumRegistered{Medium: "hdd-a", Target: "dia-roi", ID: "0a1b", Filesystem: "6f3c", Format: "ext4", Type: catalog.MediumHDD, Serial: "WX51-0042", Bytes: 2e12, Label: "noi-bo", Secrecy: "none", Owner: "Văn phòng", By: "quantri"},
+			catalog.MediumStaged{Medium: "hdd-a", Stage: catalog.StageInUse, By: "saoluu"}, catalog.MediumSeen{Medium: "hdd-a", Plugged: true, Host: "may-1"},
+			catalog.MediumRegistered{Medium: "hdd-b", Target: "dia-roi-2", ID: "0a1c", Filesystem: "6f3d", Format: "ext4", Type: catalog.MediumHDD, Bytes: 2e12, Secrecy: "mat", Owner: "Văn phòng", By: "quantri"})
+	case "2026-05-20":
+		w.add(catalog.MediumSeen{Medium: "hdd-a", Host: "may-1"}, catalog.MediumRefused{Reason: "not in the register", Filesystem: "1111"},
+			catalog.MediumHanded{Medium: "hdd-a", To: "Người giữ kho", Place: "két sắt nhà B", Seal: "0012", By: "quantri"}, catalog.MediumInspected{Medium: "hdd-a", By: "quantri", Place: "két sắt nhà B", Intact: true})
 	case "2026-01-15":
 		w.add(catalog.EscrowDrilled{Target: "nas", Custodian: "pho-giam-doc", OK: true})
 	}

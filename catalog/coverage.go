@@ -20,6 +20,8 @@ type Coverage struct {
 	First  time.Time             // the first attempt of all
 	Read   time.Time             // the newest group that was read whole
 	Groups int                   // into how many groups the packs were divided last
+	Cost   [PackValues]float64   // bytes it took to fetch them when they were read last; 0: not measured
+	Spared string                // what the egress budget left unread last
 	Waits  string                // what the last window left for the next one
 	Nights int                   // for how many windows in a row there has been something
 }
@@ -48,8 +50,18 @@ func (c *Coverage) Add(e CheckFinished) {
 			c.Nights = 0
 		}
 	}
+	if e.N > 0 || e.Spared != "" {
+		c.Spared = e.Spared
+	}
+	values := 0
+	for range PacksOf(e.N, e.Of) {
+		values++
+	}
 	for b := range PacksOf(e.N, e.Of) {
 		c.Tried[b] = e.FinishedAt
+		if e.Fetched > 0 && e.State != RunSkipped {
+			c.Cost[b] = float64(e.Fetched) / float64(values)
+		}
 		switch e.State {
 		case RunComplete:
 			c.Whole[b], c.Bad[b], c.Read = e.FinishedAt, time.Time{}, e.FinishedAt
@@ -126,4 +138,35 @@ func (c *Coverage) Done() int {
 		}
 	}
 	return done
+}
+
+// Fetch returns about how many bytes it takes to fetch group n of t, or all with 1
+// of 1; 0 when nothing has been measured yet. What was not measured is taken to be
+// like the rest.
+func (c *Coverage) Fetch(n, t int) int64 {
+	known, total := 0, 0.0
+	for _, cost := range c.Cost {
+		if cost > 0 {
+			known, total = known+1, total+cost
+		}
+	}
+	if known == 0 {
+		return 0
+	}
+	sum := 0.0
+	for b := range PacksOf(n, t) {
+		if c.Cost[b] > 0 {
+			sum += c.Cost[b]
+		} else {
+			sum += total / float64(known)
+		}
+	}
+	return int64(sum)
+}
+
+// Monthly returns about how many bytes a month takes in which everything is read
+// once in so many days; 0 when nothing has been measured yet.
+func (c *Coverage) Monthly(days int) int64 {
+	const longest = 31 // days
+	return c.Fetch(1, 1) * longest / int64(max(1, days))
 }

@@ -52,16 +52,17 @@ type TargetRow struct {
 	Type     string `json:"type"`
 	Site     string `json:"site,omitempty"`
 	External bool   `json:"external,omitempty"`
-	Prune    string `json:"prune_every,omitempty"`  // how often space is freed, as a calendar.Period
-	Keeps    bool   `json:"keeps,omitempty"`        // its storage lets nobody delete, and is asked to now and then
-	LockDays int    `json:"lock_days,omitempty"`    // for how long it locks what is written; 0: no such lock
-	Reread   string `json:"reread_every,omitempty"` // within which all of it is read back, as a calendar.Period
-	Window   string `json:"window,omitempty"`       // of each day in which it is looked after, as a calendar.Window
-	Medium   string `json:"medium,omitempty"`       // of a removable target: its name in the register
-	Label    string `json:"label,omitempty"`        // that the medium bears
-	Rotation string `json:"rotation,omitempty"`     // set of media that take turns; empty: it has none
-	DueBack  string `json:"due_back,omitempty"`     // how long after it was filled it has to come back, as a calendar.Period
-	DueOut   string `json:"due_out,omitempty"`      // how long it may stay plugged in after that
+	Prune    string `json:"prune_every,omitempty"`      // how often space is freed, as a calendar.Period
+	Keeps    bool   `json:"keeps,omitempty"`            // its storage lets nobody delete, and is asked to now and then
+	LockDays int    `json:"lock_days,omitempty"`        // for how long it locks what is written; 0: no such lock
+	Reread   string `json:"reread_every,omitempty"`     // within which all of it is read back, as a calendar.Period
+	Egress   int64  `json:"egress_per_month,omitempty"` // bytes that may be fetched from it to see that it is whole
+	Window   string `json:"window,omitempty"`           // of each day in which it is looked after, as a calendar.Window
+	Medium   string `json:"medium,omitempty"`           // of a removable target: its name in the register
+	Label    string `json:"label,omitempty"`            // that the medium bears
+	Rotation string `json:"rotation,omitempty"`         // set of media that take turns; empty: it has none
+	DueBack  string `json:"due_back,omitempty"`         // how long after it was filled it has to come back, as a calendar.Period
+	DueOut   string `json:"due_out,omitempty"`          // how long it may stay plugged in after that
 }
 
 // An Asset is one row of the inventory: a job as the regulations see it.
@@ -299,7 +300,8 @@ type TestFinished struct {
 	Assertions     []Assertion `json:"assertions"`
 	RestoreSeconds float64     `json:"restore_seconds"`
 	RestoredBytes  int64       `json:"restored_bytes"`
-	Pick           string      `json:"pick"` // the rule that chose run and target
+	FetchedBytes   int64       `json:"fetched_bytes,omitempty"` // from the target; 0: not measured
+	Pick           string      `json:"pick"`                    // the rule that chose run and target
 	Seed           string      `json:"seed,omitempty"`
 	Control        string      `json:"control,omitempty"` // id of the negative control that vouches for the checks
 	Tools          []Tool      `json:"tools"`
@@ -342,6 +344,8 @@ type CheckFinished struct {
 	StartedAt  time.Time   `json:"started_at"`
 	FinishedAt time.Time   `json:"finished_at"`
 	Waits      string      `json:"waits,omitempty"`   // what its window left for the next one, for people
+	Spared     string      `json:"spared,omitempty"`  // what the egress budget left unread, for people
+	Fetched    int64       `json:"fetched,omitempty"` // bytes that reading the group took from the target; 0: not measured
 	Missing    []string    `json:"missing,omitempty"` // snapshots the catalog knows and the target does not hold
 	Error      string      `json:"error,omitempty"`
 	ErrorKind  string      `json:"error_kind,omitempty"`

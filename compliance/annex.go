@@ -85,6 +85,7 @@ func (e *evaluation) targetStates(ctx context.Context) ([]TargetFacts, error) {
 		}
 		every := rereadEvery(row)
 		out = append(out, TargetFacts{
+			Egress: row.Egress, Needed: t.cover.Monthly(calendar.AgeDays(before(every, e.now, e.loc), e.now, e.loc)), Spared: t.cover.Spared != "",
 			Every: every, Covered: t.cover.Percent(before(every, e.now, e.loc), e.now), Ever: t.cover.Percent(time.Time{}, e.now),
 			TargetRow: row, Read: t.read, Whole: t.whole, Damaged: t.damaged, Suspect: t.suspect, Groups: t.groups, Done: t.done, Anchored: anchored[row.Name],
 		})

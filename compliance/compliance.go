@@ -137,6 +137,9 @@ type TargetFacts struct {
 	Suspect  time.Time       // when a restore test got damaged data from it that no full re-read has cleared
 	Groups   int             // groups a full pass has
 	Done     int             // of them read
+	Egress   int64           // bytes a month that reading back may fetch; 0: no bound
+	Needed   int64           // bytes a month that it takes to keep to Every; 0: not measured
+	Spared   bool            // something was left unread last because of Egress
 	Every    calendar.Period // within which everything is to be read back
 	Covered  int             // in a hundred: packs read back whole within it
 	Ever     int             // in a hundred: packs read back whole at all

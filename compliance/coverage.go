@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"saoluu/catalog"
 	"saoluu/internal/calendar"
 )
@@ -67,7 +69,16 @@ func (p *posture) readBack(row catalog.TargetRow, r *reasons) {
 	if percent, behind := p.percent(row); behind {
 		r.add(Warning, "only %d%% of it was read back within %s", percent, rereadEvery(row))
 	}
-	if c := p.covered[row.Name]; row.Window != "" && c.Nights >= shortWindows {
+	c := p.covered[row.Name]
+	days := calendar.AgeDays(before(rereadEvery(row), p.now, p.loc), p.now, p.loc)
+	if need := c.Monthly(days); row.Egress > 0 && need > row.Egress {
+		r.add(Warning, "its egress budget of %s a month cannot cover reading it back within %s, which takes about %s",
+			calendar.Bytes(row.Egress), rereadEvery(row), humanize.Bytes(uint64(need)))
+	}
+	if row.Egress > 0 && c.Spared != "" {
+		r.add(Warning, "because of its egress budget %s last time", c.Spared)
+	}
+	if row.Window != "" && c.Nights >= shortWindows {
 		r.add(Warning, "its window %s has been too short %d times in a row: %s left undone", row.Window, c.Nights, c.Waits)
 	}
 }

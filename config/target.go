@@ -145,6 +145,24 @@ type Target struct {
 	// Example: prune_every = "1mo"
 	PruneEvery calendar.Period `toml:"prune_every,omitempty" default:"7d"`
 
+	// How much a second may be sent to the target: by backups, copies and whatever
+	// else is written. Without it there is no bound.
+	// Example: limit_upload = "512KiB"
+	LimitUpload calendar.Bytes `toml:"limit_upload,omitempty"`
+
+	// How much a second may be fetched from the target: by copies to others,
+	// re-reads and restore tests. A real restore is not held back by it. Without it
+	// there is no bound.
+	// Example: limit_download = "2MiB"
+	LimitDownload calendar.Bytes `toml:"limit_download,omitempty"`
+
+	// How much re-reads and restore tests may fetch from the target in a calendar
+	// month, for storage that charges for it. What it leaves unread counts as not
+	// read; it is told where it cannot cover reread_every of the classes. Without it
+	// there is no bound.
+	// Example: egress_per_month = "50GB"
+	EgressPerMonth calendar.Bytes `toml:"egress_per_month,omitempty" of:"local|s3|sftp|rest"`
+
 	// The part of each day in which the target is looked after, by the clock of the
 	// site; it may span midnight. Copies that are owed are made, packs read back and
 	// space is freed in it alone, beginning when it opens; what does not fit waits

@@ -98,7 +98,7 @@ func (r *Runner) troubled(ctx context.Context, target string, check *catalog.Che
 		return fmt.Sprintf("%d snapshots that were made are not there", len(check.Missing)), nil
 	case check.State == catalog.RunFailed:
 		return "its re-read found damage", nil
-	case check.State != catalog.RunComplete:
+	case check.State != catalog.RunComplete && check.Spared == "":
 		return "it could not be re-read", nil
 	}
 	state, err := r.Catalog.TargetState(ctx, target)

@@ -77,7 +77,8 @@ func inventory(c *config.Config) catalog.InventorySet {
 	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
 		t := c.Targets[name]
 		row := catalog.TargetRow{Name: name, Type: t.Type, Site: t.Site, External: t.External, Prune: t.PruneEvery.String(),
-			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour)), Reread: c.RereadEvery(name).String(), Window: t.Window.String()}
+			Keeps: t.ObjectLock > 0 || t.AppendOnly, LockDays: int(t.ObjectLock.Std() / (24 * time.Hour)), Reread: c.RereadEvery(name).String(), Window: t.Window.String(),
+			Egress: int64(t.EgressPerMonth)}
 		if t.Type == "removable" {
 			row.Medium, row.Label, row.Rotation, row.DueBack, row.DueOut = t.Medium, t.Label, t.Rotation, t.DueBack.String(), t.DueOut.String()
 		}

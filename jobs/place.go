@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"saoluu/config"
+	"saoluu/internal/calendar"
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/targets"
@@ -100,7 +101,8 @@ func (r *Runner) s3(name string, t config.Target, id string, said targets.Declar
 func (r *Runner) repo(name string, t config.Target) (restic.Repo, error) {
 	repo := restic.Repo{
 		Name: name, URL: t.Path, PasswordFile: r.keyPath(name),
-		Gate: r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
+		Gate:        r.Shared.gate(StatePath(r.Config, "locks"), name, t.Parallel),
+		LimitUpload: perSecond(t.LimitUpload), LimitDownload: perSecond(t.LimitDownload),
 	}
 	if t.Password != "" {
 		var err error
@@ -135,4 +137,10 @@ func (p place) readable(ctx context.Context) (restic.Repo, error) {
 	default:
 		return repo, err
 	}
+}
+
+// perSecond is a bound in KiB/s as restic takes it: 0 for none, and else never 0.
+func perSecond(bytes calendar.Bytes) int {
+	const kib = 1 << 10
+	return int((bytes + kib - 1) / kib)
 }

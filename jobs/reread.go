@@ -132,20 +132,34 @@ func (r *Runner) reread(ctx, inside context.Context, to place, done *Upkept) err
 	if err != nil {
 		return err
 	}
+	purse, err := r.purse(ctx, to.name, before)
+	if err != nil {
+		return err
+	}
 	cover := catalog.Covered(before)
 	groups, of := turns(r.Config.Targets[to.name], r.Config.RereadEvery(to.name), &cover, r.Now(), r.Config.Site.Location)
 	var problems []error
 	var bad *catalog.CheckFinished
 	for i, n := range groups {
+		left := count(len(groups)-i, "group of packs", "groups of packs")
 		if windowOver(inside) {
-			done.wait(count(len(groups)-i, "group of packs", "groups of packs"))
+			done.wait(left)
+			break
+		}
+		if !purse.allows(cover.Fetch(n, of)) {
+			check.Spared = left + " not read back"
 			break
 		}
 		one := catalog.CheckFinished{Target: to.name, N: n, Of: of, State: catalog.RunSkipped, StartedAt: r.Now().UTC()}
 		r.show(Progress{Job: to.name, Step: fmt.Sprintf("re-read group %d of %d", n, of)})
 		err := r.readGroup(inside, to, &one)
+		purse.take(one.Fetched)
+		check.Fetched = one.Fetched
 		if windowOver(inside) && one.State == catalog.RunSkipped {
-			done.wait(count(len(groups)-i, "group of packs", "groups of packs"))
+			done.wait(left)
+			one.State, check.Fetched = catalog.RunInterrupted, 0
+			_, err = r.Catalog.Append(context.WithoutCancel(ctx), one)
+			problems = append(problems, err)
 			break
 		}
 		problems = append(problems, err)
@@ -163,23 +177,42 @@ func (r *Runner) reread(ctx, inside context.Context, to place, done *Upkept) err
 		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), one); err != nil {
 			return errors.Join(errors.Join(problems...), err)
 		}
+		check.Fetched = 0 // it stands there
 	}
-	if windowOver(inside) && len(done.Read) == 0 {
-		problems = append(problems, r.unread(to.name))
+	conclude(check, bad)
+	return errors.Join(append(problems, r.idle(inside, to.name, purse, cover.Fetch(groups[0], of), done))...)
+}
+
+// idle says why nothing was read back, when neither damage nor trouble kept it.
+func (r *Runner) idle(inside context.Context, target string, purse *purse, next int64, done *Upkept) error {
+	switch {
+	case len(done.Read) > 0:
+		return nil
+	case windowOver(inside):
+		return r.unread(target)
+	case done.Spared != "":
+		return purse.empty("nothing was read back", next)
 	}
+	return nil
+}
+
+// conclude makes the event that ends an upkeep tell the damage that was found, and
+// what is missing.
+func conclude(check, bad *catalog.CheckFinished) {
 	if bad != nil && check.State == catalog.RunComplete {
 		check.N, check.State = bad.N, bad.State
 	}
 	if len(check.Missing) > 0 && check.State == catalog.RunComplete {
 		check.State = catalog.RunFailed
 	}
-	return errors.Join(problems...)
 }
 
 // readGroup reads one group of packs.
 func (r *Runner) readGroup(ctx context.Context, to place, one *catalog.CheckFinished) error {
-	report, err := r.Engine.Check(ctx, to.target.Repo(), restic.CheckOptions{Subset: one.N, Of: one.Of})
-	one.FinishedAt = r.Now().UTC()
+	repo := to.target.Repo()
+	repo.Meter = &restic.Meter{}
+	report, err := r.Engine.Check(ctx, repo, restic.CheckOptions{Subset: one.N, Of: one.Of})
+	one.FinishedAt, one.Fetched = r.Now().UTC(), repo.Meter.Bytes()
 	if err != nil {
 		return err
 	}

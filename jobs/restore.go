@@ -140,6 +140,7 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 	if err != nil {
 		return err
 	}
+	from.LimitUpload, from.LimitDownload = 0, 0 // somebody waits for the data
 	id := "restore-" + newID(r.Now())
 	release, err := r.enliven(id)
 	if err != nil {

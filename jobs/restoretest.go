@@ -117,6 +117,13 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	if err != nil {
 		return err
 	}
+	if fin.Due != nil {
+		if err := r.affords(ctx, copied.Target); err != nil {
+			return err
+		}
+	}
+	repo.Meter = &restic.Meter{}
+	defer func() { fin.FetchedBytes = repo.Meter.Bytes() }()
 	facts, err := r.factsOf(ctx, run)
 	if err != nil {
 		return err

@@ -74,6 +74,9 @@ func (u Upkept) String() string {
 	default:
 		parts = append(parts, "state not saved")
 	}
+	if u.Spared != "" {
+		parts = append(parts, u.Spared+" because of the egress budget")
+	}
 	if u.Waits != "" {
 		parts = append(parts, "left for its next window: "+u.Waits)
 	}

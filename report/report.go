@@ -205,9 +205,12 @@ type Target struct {
 	Suspect  time.Time `json:"suspect,omitzero"` // a restore test got damaged data, no full re-read since
 	Groups   int       `json:"groups"`
 	Done     int       `json:"done"`
-	Every    string    `json:"reread_every"`    // within which everything is to be read back
-	Covered  int       `json:"covered_percent"` // packs read back whole within it
-	Ever     int       `json:"ever_percent"`    // packs read back whole at all
+	Every    string    `json:"reread_every"`               // within which everything is to be read back
+	Covered  int       `json:"covered_percent"`            // packs read back whole within it
+	Ever     int       `json:"ever_percent"`               // packs read back whole at all
+	Egress   int64     `json:"egress_per_month,omitempty"` // bytes that reading back may fetch
+	Needed   int64     `json:"egress_needed,omitempty"`    // bytes that keeping to RereadEvery takes in a month, as measured
+	Spared   bool      `json:"egress_spared,omitempty"`    // something was left unread last because of the budget
 	Anchored time.Time `json:"anchored,omitzero"`
 }
 

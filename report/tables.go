@@ -50,11 +50,19 @@ func targets(result compliance.Result) []Target {
 	for _, t := range result.Targets {
 		out = append(out, Target{
 			Name: t.Name, Type: t.Type, Site: t.Site, External: t.External, Jobs: jobs[t.Name], Read: utc(t.Read), Whole: utc(t.Whole),
-			Damaged: utc(t.Damaged), Suspect: utc(t.Suspect), Groups: t.Groups, Done: t.Done, Every: t.Every.String(), Covered: t.Covered, Ever: t.Ever,
+			Damaged: utc(t.Damaged), Suspect: utc(t.Suspect), Groups: t.Groups, Done: t.Done, Every: t.Every.String(), Covered: t.Covered, Ever: t.Ever, Egress: t.Egress, Needed: egressNeeded(t), Spared: t.Spared,
 			Anchored: utc(t.Anchored),
 		})
 	}
 	return out
+}
+
+// egressNeeded is what reading back takes, of a target that has a budget for it.
+func egressNeeded(t compliance.TargetFacts) int64 {
+	if t.Egress == 0 {
+		return 0
+	}
+	return t.Needed
 }
 
 func classes(result compliance.Result) []Class {

@@ -44,6 +44,7 @@ func (e *Engine) Copy(ctx context.Context, from, to Repo, q CopyRequest) (map[st
 	run, watch := command.WithStall(ctx, e.Stall, op)
 	defer watch.Stop()
 	c.files = h
+	to.LimitDownload = from.LimitDownload // restic has one bound for both, and fetches from one alone
 	reader := &copyReader{q: q, kick: watch.Kick, short: map[string]string{}}
 	if _, err = e.text(run, to, c, reader.line); err != nil {
 		return nil, err

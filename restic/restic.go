@@ -17,6 +17,7 @@ package restic
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,9 +68,27 @@ type Repo struct {
 	Options []string
 	// Gate orders the access to this repository. Required.
 	Gate *Gate
+	// LimitUpload and LimitDownload bound what restic sends and fetches, in KiB/s; 0
+	// is no bound (restic manual, "Options for all commands").
+	LimitUpload, LimitDownload int
+	// Meter is told what restic reads while it works with the repository; may be nil.
+	Meter *Meter
 	// NoLock reads without writing a lock into the repository: for a read-only
 	// medium. Verbs that write do not heed it.
 	NoLock bool
+}
+
+// A Meter counts bytes that restic read: all that came from the storage, and what
+// it read on this machine besides, such as its cache.
+type Meter struct{ n atomic.Int64 }
+
+// Bytes is what was counted so far.
+func (m *Meter) Bytes() int64 { return m.n.Load() }
+
+func (m *Meter) add(bytes int64) {
+	if m != nil {
+		m.n.Add(bytes)
+	}
 }
 
 // A Shortcut is a FastKey kept in a file.

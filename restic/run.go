@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,6 +62,12 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	if e.CacheDir == "" {
 		argv = append(argv, "--no-cache")
 	}
+	if r.LimitUpload > 0 {
+		argv = append(argv, "--limit-upload", strconv.Itoa(r.LimitUpload))
+	}
+	if r.LimitDownload > 0 {
+		argv = append(argv, "--limit-download", strconv.Itoa(r.LimitDownload))
+	}
 	for _, o := range slices.Concat(r.Options, c.options) {
 		argv = append(argv, "-o", field(o))
 	}
@@ -70,7 +77,7 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	}
 	return command.Cmd{
 		Argv: argv, Env: e.environment(r, c.env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
-		StderrLine: t.stderrLine, ExtraFiles: c.files.files,
+		StderrLine: t.stderrLine, ExtraFiles: c.files.files, OnRead: r.Meter.add,
 	}
 }
 

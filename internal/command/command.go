@@ -59,6 +59,9 @@ type Cmd struct {
 	// has moved for so long; 0 means never. Waiting for Stdout to take what the
 	// program wrote does not count.
 	Stall time.Duration
+	// OnRead is told, when the program has ended, how many bytes it had read from
+	// files, pipes and connections; it is not called where the kernel does not count.
+	OnRead func(bytes int64)
 	// Credential is the user to run as; nil means ours.
 	Credential *Credential
 	// ExtraFiles become descriptors 3, 4, … of the program.

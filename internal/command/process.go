@@ -32,6 +32,7 @@ type Process struct {
 	interrupt syscall.Signal
 	grace     atomic.Int64 // time.Duration
 	group     bool         // it leads a group of its own
+	onRead    func(int64)
 	cancel    context.CancelCauseFunc
 	watch     *Watch
 	stderr    *tail
@@ -55,7 +56,7 @@ func Start(ctx context.Context, c Cmd) (*Process, error) {
 		return nil, fmt.Errorf("%s: %w", c.name(), err)
 	}
 	p := &Process{
-		name: c.name(), secrets: c.Secrets, interrupt: c.Interrupt, group: !c.sameSession,
+		name: c.name(), secrets: c.Secrets, interrupt: c.Interrupt, group: !c.sameSession, onRead: c.OnRead,
 		watch: &Watch{}, stderr: newTail(c.Secrets), done: make(chan struct{}),
 		cmd: &exec.Cmd{
 			Path: path, Args: c.Argv, Env: append([]string{}, c.Env...), Dir: c.Dir, ExtraFiles: c.ExtraFiles,
@@ -167,6 +168,9 @@ func (p *Process) supervise(ctx context.Context, f *flow) {
 	// The program is a zombie now, so its id is still taken: what this kills can
 	// only be what it left behind.
 	p.signal(syscall.SIGKILL)
+	if n, err := readBy(p.Pid()); err == nil && p.onRead != nil {
+		p.onRead(n)
+	}
 	p.watch.set(drainLimit, f.abandon)
 	giveUp := ctx.Done()
 	if ended {

@@ -57,9 +57,10 @@ func (m *maker) grow(n int) {
 }
 
 // office writes a tree of n files in folders of twenty, total bytes in all on
-// average, half text and half random.
-func office(dir string, n int, total int64) error {
-	m := newMaker(1)
+// average, half text and half random. Trees of different seeds have nothing in
+// common.
+func office(dir string, n int, total int64, seed byte) error {
+	m := newMaker(seed)
 	mean := int(total / int64(n))
 	for i := range n {
 		folder := filepath.Join(dir, fmt.Sprintf("%02d", i/2000), fmt.Sprintf("%04d", i/20))

@@ -15,6 +15,7 @@ type site struct {
 	program string
 	dir     string
 	repo    repository
+	second  repository // another target of every job; its zero value stands for none
 }
 
 // A job is what a configuration says of a job; source is TOML.
@@ -27,7 +28,12 @@ func filesJob(i int, path string) job {
 // newSite writes a configuration and prepares the site. The repository is there
 // already and is adopted, so that its key costs what that of the bare side does.
 func (b *bench) newSite(ctx context.Context, name string, repo repository, parallel int, jobs []job) (site, error) {
-	s := site{program: filepath.Join(b.root, "bin", "saoluu"), dir: filepath.Join(b.dir, name), repo: repo}
+	return b.newSiteOf(ctx, name, repo, repository{}, parallel, jobs)
+}
+
+// newSiteOf is newSite with a second target.
+func (b *bench) newSiteOf(ctx context.Context, name string, repo, second repository, parallel int, jobs []job) (site, error) {
+	s := site{program: filepath.Join(b.root, "bin", "saoluu"), dir: filepath.Join(b.dir, name), repo: repo, second: second}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return s, err
 	}
@@ -64,6 +70,11 @@ password = "file:%s"
 parallel = %d
 reserve = "1MiB"
 `, filepath.Join(s.dir, "state"), s.repo.program, s.repo.path, s.repo.password, parallel)
+	targets := `"nas"`
+	if s.second.path != "" {
+		targets += `, "second"`
+		fmt.Fprintf(&t, "[targets.second]\ntype = \"local\"\npath = %q\npassword = \"file:%s\"\nparallel = %d\nreserve = \"1MiB\"\n", s.second.path, s.second.password, parallel)
+	}
 	for _, j := range jobs {
 		fmt.Fprintf(&t, `[jobs.%s]
 category = "config"
@@ -71,9 +82,9 @@ importance = "low"
 secrecy = "none"
 class = "k"
 schedule = %q
-targets = ["nas"]
+targets = [%s]
 source = %s
-`, j.name, schedule, j.source)
+`, j.name, schedule, targets, j.source)
 	}
 	return os.WriteFile(filepath.Join(s.dir, "saoluu.toml"), []byte(t.String()), 0o600)
 }

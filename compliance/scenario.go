@@ -33,7 +33,7 @@ type scenario struct {
 	keys       []keyEvent // oldest first
 	archives   []catalog.Dated[catalog.ArchiveWritten]
 	media      []catalog.Dated[catalog.Event] // oldest first
-	compared   []catalog.Comparison // of the tables with the ledger, oldest first
+	compared   []catalog.Comparison           // of the tables with the ledger, oldest first
 	entries    []catalog.Entry
 	enrolments []catalog.Entry
 	broken     bool // the ledger's entries are not those its hashes were made of

@@ -292,7 +292,7 @@ func (r *Runner) pulled(ctx context.Context, target string) bool {
 // upkeepPlugged is upkeep that ends when the target's medium is pulled out.
 func (r *Runner) upkeepPlugged(ctx context.Context, to place, done *Upkept, t Trigger) error {
 	plugged, stop := r.whilePlugged(ctx, to.name)
-	err := r.upkeep(plugged, to, done, t)
+	err := r.proveMedium(plugged, to, done, r.upkeep(plugged, to, done, t))
 	stop()
 	if err != nil && fault.KindOf(err) != fault.Refused && ctx.Err() == nil && r.pulled(ctx, to.name) {
 		err = errors.Join(r.pulledOut(to.name), r.see(ctx, r.Config.Targets[to.name].Medium, false))

@@ -31,6 +31,7 @@ type Upkept struct {
 	SelfSaved  bool                      // catalog, configuration and sealed keys were put on it
 	SelfTested bool                      // and brought back from it
 	Compared   *catalog.CatalogCompared  // nil when the tables were not compared with the ledger
+	Tested     string                    // the job that was restore-tested from the target's medium
 	Away       string                    // where the target's medium is, when it is not plugged in: nothing was done
 
 	leaving []string // snapshots that go as soon as the storage lets them: their locks are not renewed
@@ -79,6 +80,9 @@ func (u Upkept) String() string {
 	}
 	if u.Waits != "" {
 		parts = append(parts, "left for its next window: "+u.Waits)
+	}
+	if u.Tested != "" {
+		parts = append(parts, fmt.Sprintf("restore test of %q from it", u.Tested))
 	}
 	if u.Compared != nil {
 		parts = append(parts, Compared(*u.Compared))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -142,22 +143,36 @@ func (r *Runner) archiveDistance(ctx context.Context, q ArchiveRequest) *catalog
 		}
 		beside = append(beside, locations...)
 	}
-	for _, t := range r.Config.Targets {
-		switch {
-		case t.Type == "local":
-			beside = append(beside, t.Path)
-		case t.Host != "":
-			beside = append(beside, targets.HostLocation(t.Host))
-		case t.Address().Hostname() != "":
-			beside = append(beside, targets.HostLocation(t.Address().Hostname()))
-		}
-	}
-	slices.Sort(beside) // what is recorded does not hang on the order of a map
-	s, err := (&targets.Local{Path: q.Dir}).Separation(ctx, beside)
+	nearest, err := (&targets.Local{Path: q.Dir}).Separation(ctx, beside)
 	if err != nil {
 		return unknown(err)
 	}
-	return &catalog.Separation{Level: s.Level, How: s.How, Domain: s.Domain, Unknown: s.Unknown}
+	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
+		s, err := r.besideTarget(ctx, name, q.Dir)
+		switch {
+		case err != nil && r.Config.Targets[name].Type == "removable":
+			continue // nothing was written to a medium that is not plugged in
+		case err != nil:
+			return unknown(err)
+		}
+		if s.Unknown || !nearest.Unknown && s.Level < nearest.Level {
+			nearest.Unknown, nearest.Level, nearest.How = s.Unknown, s.Level, fmt.Sprintf("target %q: %s", name, s.How)
+		}
+	}
+	return &catalog.Separation{Level: nearest.Level, How: nearest.How, Domain: nearest.Domain, Unknown: nearest.Unknown}
+}
+
+// besideTarget measures how far a folder lies from a target.
+func (r *Runner) besideTarget(ctx context.Context, name, dir string) (targets.Separation, error) {
+	p, err := r.place(ctx, name)
+	if err != nil {
+		return targets.Separation{}, err
+	}
+	measurer, can := p.target.(targets.Measurer)
+	if !can {
+		return targets.Separation{Unknown: true, How: "this kind of target cannot be measured"}, nil
+	}
+	return measurer.Separation(ctx, []string{dir})
 }
 
 // archiveRun gathers what is to be put in for one job. It also returns how many

@@ -126,10 +126,13 @@ func (r *Runner) secrets() config.Secrets {
 
 // readable returns how to read a target's repository: without restic's lock where
 // none can be written, because the storage is full or read-only. What lies there
-// must come back all the same.
+// must come back all the same, also when the storage locks nothing any more.
 func (p place) readable(ctx context.Context) (restic.Repo, error) {
 	repo := p.target.Repo()
 	err := p.target.Ready(ctx)
+	if errors.Is(err, targets.ErrLetsGo) {
+		return repo, nil
+	}
 	switch fault.KindOf(err) {
 	case fault.NoSpace, fault.Denied:
 		repo.NoLock = true

@@ -85,11 +85,20 @@ func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest,
 func dumpError(op string, err error, digest string, secrets []string) error {
 	_, perr := command.ReadDigest(digest)
 	var why *fault.Error
-	kind := fault.KindOf(err)
-	if kind == fault.Cancelled || kind == fault.TimedOut || !errors.As(perr, &why) || why.Kind == fault.Cancelled {
+	if cutOff(err) || !errors.As(perr, &why) || why.Kind == fault.Cancelled {
 		return err
 	}
 	return fault.New(why.Kind, op, errors.New(command.Blank(why.Error(), secrets)), why.Hint)
+}
+
+// cutOff reports whether restic was ended by us.
+func cutOff(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if kind := fault.KindOf(err); kind == fault.Cancelled || kind == fault.TimedOut {
+			return true
+		}
+	}
+	return false
 }
 
 // withDigest adds what the pump saw, which must be what restic stored.

@@ -40,6 +40,15 @@ var causes = []struct {
 		`ReadFull\(<data/.*no such file|file is too short|repository contains errors|the index is damaged|blob .* not found|unable to load tree|` +
 		`failed to load index`), fault.Damaged,
 		"run \"saoluu test\" against another target, then repair this repository as the restic manual says"},
+	{regexp.MustCompile(`(?i)access key id you provided does not exist|InvalidAccessKeyId|signature we calculated does not match|` +
+		`SignatureDoesNotMatch|ExpiredToken|(token|access key|credentials?) (is|are|has|have) expired|AccountProblem|HTTP response \(401\)`), fault.Denied,
+		"the storage does not let us in any more: put the present access key, or user and password, in their place"},
+	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|difference between the request time and the server's time`), fault.ClockSuspect,
+		"set this machine's clock, then try again"},
+	{regexp.MustCompile(`(?i)x509: |certificate verify failed|failed to verify certificate`), fault.WrongTarget,
+		"the server's certificate is not the one expected: compare its name and issuer, or set ca to the file of your own authority"},
+	{regexp.MustCompile(`(?i)SlowDown|reduce your request rate|service unavailable|HTTP response \(50[0-9]\)|server not initialized`), fault.Absent,
+		"the storage is busy or not well: it is tried again later; ask who runs it if it stays so"},
 	{regexp.MustCompile(`(?i)permission denied|operation not permitted|read-only file system|access ?denied|\b403\b|forbidden`), fault.Denied,
 		"check the permissions of the user this runs as, on the target and on its files"},
 	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|` +
@@ -53,11 +62,11 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 		return nil
 	}
 	var exit *command.ExitError
-	if !errors.As(err, &exit) {
-		return fmt.Errorf("%s: %w", op, err) // its kind shows through: stall, cancel, no program
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !errors.As(err, &exit) {
+		return t.ended(op, err, blank)
+	}
 	text := blank(t.words(exit))
 	cause := fmt.Errorf("restic: %s", text)
 	if t.count > 0 {
@@ -89,6 +98,18 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	}
 }
 
+// ended classes an end that was not restic's own: stall, cancel, no program. Its
+// kind shows through, but for a stall in which restic said what it tried in vain.
+func (t *transcript) ended(op string, err error, blank func(string) string) error {
+	if fault.KindOf(err) == fault.TimedOut && t.last != "" {
+		last := blank(t.last)
+		if kind, hint := causeOf(last); kind != "" {
+			return fault.New(kind, op, fmt.Errorf("%w; restic tried in vain: %s", err, last), hint)
+		}
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
 // classed finds the kind of an exit status 1 from what was said.
 func classed(op string, cause error, t *transcript) error {
 	all := cause.Error()
@@ -96,12 +117,20 @@ func classed(op string, cause error, t *transcript) error {
 		all += "\n" + it.Err
 	}
 	all += "\n" + strings.Join(t.notes, "\n")
-	for _, c := range causes {
-		if c.text.MatchString(all) {
-			return fault.New(c.kind, op, cause, c.hint)
-		}
+	if kind, hint := causeOf(all); kind != "" {
+		return fault.New(kind, op, cause, hint)
 	}
 	return fault.New(fault.Failed, op, cause, "")
+}
+
+// causeOf returns the kind of what was said, "" when it tells nothing.
+func causeOf(said string) (kind fault.Kind, hint string) {
+	for _, c := range causes {
+		if c.text.MatchString(said) {
+			return c.kind, c.hint
+		}
+	}
+	return "", ""
 }
 
 // words picks what restic said that explains its end best.

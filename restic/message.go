@@ -138,6 +138,7 @@ type transcript struct {
 	items   []ItemError // the first maxItems
 	count   int         // of all
 	notes   []string    // check's findings and plain lines of stderr, the first maxItems
+	last    string      // the newest of all notes
 	garbage string      // the first line that should have been JSON and was not
 }
 
@@ -183,6 +184,9 @@ func (t *transcript) item(e ItemError) {
 }
 
 func (t *transcript) note(s string) {
+	if s != "" {
+		t.last = s
+	}
 	if s != "" && len(t.notes) < maxItems {
 		t.notes = append(t.notes, s)
 	}

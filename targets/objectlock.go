@@ -13,6 +13,10 @@ import (
 	"saoluu/internal/fault"
 )
 
+// ErrLetsGo says of a target that it is the enrolled one, and that its storage does
+// not lock what it should: it can be read, and nothing is to be written there.
+var ErrLetsGo = errors.New("what is written there can be deleted")
+
 // day is the unit in which a bucket's default retention is set.
 const day = 24 * time.Hour
 
@@ -49,10 +53,10 @@ func (s *S3) locked(ctx context.Context) error {
 	case have.mode == minio.Governance:
 		return s.governance()
 	case have.mode != minio.Compliance:
-		return fault.New(fault.Refused, op, fmt.Errorf("bucket %q has no default retention: what is written there can be deleted", s.Bucket),
+		return fault.New(fault.Refused, op, fmt.Errorf("bucket %q has no default retention: %w", s.Bucket, ErrLetsGo),
 			"find out who changed it, and set it again with \"saoluu init\"")
 	case have.period < s.Lock:
-		return fault.New(fault.Refused, op, fmt.Errorf("bucket %q locks for %s, the configuration says %s", s.Bucket, have.period, s.Lock),
+		return fault.New(fault.Refused, op, fmt.Errorf("bucket %q locks for %s, the configuration says %s: afterwards %w", s.Bucket, have.period, s.Lock, ErrLetsGo),
 			"lengthen the bucket's default retention, or shorten object_lock")
 	}
 	return nil
@@ -60,7 +64,7 @@ func (s *S3) locked(ctx context.Context) error {
 
 func (s *S3) governance() error {
 	return fault.New(fault.Refused, fmt.Sprintf("target %q", s.Name),
-		fmt.Errorf("bucket %q is locked in governance mode, which an administrator's key can lift", s.Bucket),
+		fmt.Errorf("bucket %q is locked in governance mode, which an administrator's key can lift: %w", s.Bucket, ErrLetsGo),
 		"set the bucket's default retention to compliance mode, or leave object_lock out")
 }
 
@@ -83,13 +87,13 @@ func (s *S3) lockOf(ctx context.Context) (lock, error) {
 		return lock{}, s.classed(err)
 	}
 	if !versioning.Enabled() {
-		return lock{}, fault.New(fault.Refused, op, fmt.Errorf("bucket %q keeps no versions, so nothing in it can be locked", s.Bucket),
+		return lock{}, fault.New(fault.Refused, op, fmt.Errorf("bucket %q keeps no versions, so nothing in it can be locked: %w", s.Bucket, ErrLetsGo),
 			"use a bucket made with object lock, or a new name and let \"saoluu init\" make it")
 	}
 	enabled, mode, validity, unit, err := client.GetObjectLockConfig(ctx, s.Bucket)
 	var answer minio.ErrorResponse
 	if errors.As(err, &answer) && answer.Code == "ObjectLockConfigurationNotFoundError" || err == nil && enabled != "Enabled" {
-		return lock{}, fault.New(fault.Refused, op, fmt.Errorf("bucket %q was made without object lock", s.Bucket),
+		return lock{}, fault.New(fault.Refused, op, fmt.Errorf("bucket %q was made without object lock: %w", s.Bucket, ErrLetsGo),
 			"use a bucket made with object lock, or a new name and let \"saoluu init\" make it")
 	}
 	if err != nil {

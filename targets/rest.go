@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"saoluu/internal/fault"
 	"saoluu/restic"
@@ -164,7 +165,8 @@ func (r *REST) Challenge(ctx context.Context) (Challenge, error) {
 	return Challenge{}, fault.New(fault.Unknown, fmt.Sprintf("target %q", r.Name), errors.New(how), "see whether the server lets us in at all")
 }
 
-// ask sends one request about a file of the repository.
+// ask sends a request about a file of the repository, again for a while when the
+// server is busy.
 func (r *REST) ask(ctx context.Context, method, name string, body []byte) (*http.Response, error) {
 	r.once.Do(func() {
 		t, err := transport(r.Name, r.CA)
@@ -173,6 +175,34 @@ func (r *REST) ask(ctx context.Context, method, name string, body []byte) (*http
 	if r.broken != nil {
 		return nil, r.broken
 	}
+	for pause := 200 * time.Millisecond; ; pause *= 2 {
+		answer, err := r.send(ctx, method, name, body)
+		if err != nil || !busy(answer.StatusCode) || pause > maxPause {
+			return answer, netFault(r.Name, err)
+		}
+		answer.Body.Close()
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// maxPause bounds the pause before a request is made again, and with it how often:
+// a storm of a few seconds must not cost a night's run.
+const maxPause = 2 * time.Second
+
+// busy reports whether a gateway or server asks to be left alone for a while.
+func busy(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+func (r *REST) send(ctx context.Context, method, name string, body []byte) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, r.URL.JoinPath(name).String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -180,8 +210,7 @@ func (r *REST) ask(ctx context.Context, method, name string, body []byte) (*http
 	if r.User != "" {
 		request.SetBasicAuth(r.User, r.Password)
 	}
-	answer, err := r.client.Do(request)
-	return answer, netFault(r.Name, err)
+	return r.client.Do(request)
 }
 
 // get returns a small file of the repository.
@@ -200,7 +229,11 @@ func (r *REST) get(ctx context.Context, name string) ([]byte, error) {
 		return nil, fault.New(fault.Denied, op, fmt.Errorf("the server answers %s", answer.Status),
 			"check user and user_password, and that the url begins with the user's name when repositories are private")
 	default:
-		return nil, fault.New(fault.Absent, op, fmt.Errorf("the server answers %s", answer.Status), "see whether a rest-server listens there")
+		hint := "see whether a rest-server listens there"
+		if busy(answer.StatusCode) {
+			hint = "it is tried again later; ask who runs the server if it stays so"
+		}
+		return nil, fault.New(fault.Absent, op, fmt.Errorf("the server answers %s", answer.Status), hint)
 	}
 	content, err := io.ReadAll(io.LimitReader(answer.Body, maxSmall))
 	return content, netFault(r.Name, err)

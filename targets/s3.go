@@ -161,6 +161,10 @@ func (s *S3) Separation(ctx context.Context, locations []string) (Separation, er
 	return separation(ctx, machine(), HostLocation(s.Endpoint.Hostname()), s.Declared, locations)
 }
 
+// tries is how often a request is made that a busy service does not answer, with
+// pauses of up to a second: a storm of a few seconds must not cost a night's run.
+const tries = 6
+
 // open makes the client once. It does no input or output.
 func (s *S3) open() (*minio.Client, error) {
 	s.once.Do(func() {
@@ -171,7 +175,7 @@ func (s *S3) open() (*minio.Client, error) {
 		}
 		s.client, s.broken = minio.New(s.Endpoint.Host, &minio.Options{
 			Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Secure: s.Endpoint.Scheme == "https",
-			Transport: t, Region: s.Region, MaxRetries: 3,
+			Transport: t, Region: s.Region, MaxRetries: tries,
 		})
 	})
 	return s.client, s.broken

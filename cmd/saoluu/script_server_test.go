@@ -28,6 +28,7 @@ type servers map[string]*targettest.Server
 //	server start s3 | rest | append-only | sftp
 //	server stop  s3 | rest | append-only | sftp
 //	server again s3 | rest | append-only | sftp
+//	server rekey s3        again, with another secret, which goes into far/new-secret
 //
 // A server that starts fills in $S3, $REST, $SSHPORT and $SSHDIR in the script's
 // TOML files and puts secrets and certificates into the folder "far".
@@ -41,9 +42,16 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if s == nil {
 			ts.Fatalf("server %s was not started", args[1])
 		}
-		if args[0] == "stop" {
+		switch args[0] {
+		case "stop":
 			s.Stop(t)
-		} else {
+		case "rekey":
+			const secret = "another-secret-only-for-tests"
+			s.Stop(t)
+			s.Setenv("MINIO_ROOT_PASSWORD", secret)
+			s.Start(t)
+			ts.Check(os.WriteFile(ts.MkAbs("far/new-secret"), []byte(secret), 0o600))
+		default:
 			s.Start(t)
 		}
 		return
@@ -66,6 +74,8 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		known[kind] = r.Server
 		keep("rest", r.Password)
 		ts.Setenv("RESTDIR", filepath.Join(r.Dir, r.User))
+		ts.Setenv("REST", "https://"+r.Address)
+		ts.Setenv("RESTCA", r.CA)
 		fill = append(fill, "$RESTCA", r.CA, "$REST", fmt.Sprintf("https://%s/%s", r.Address, r.User))
 	case "sftp":
 		s := targettest.StartSSH(t)
@@ -89,9 +99,10 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 //	bucket undelete NAME PREFIX   takes the delete markers away
 //	bucket unlock NAME            takes the default retention away
 //	bucket govern NAME            makes it a lock that an administrator can lift
+//	bucket comply NAME            and one that nobody can
 func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: bucket make|empty|undelete|unlock|govern NAME [...]")
+		ts.Fatalf("usage: bucket make|empty|undelete|unlock|govern|comply NAME [...]")
 	}
 	client, ctx, name := s3Client(ts), context.Background(), args[1]
 	all := client.ListObjectsIter(ctx, name, minio.ListObjectsOptions{Recursive: true, WithVersions: true})
@@ -109,6 +120,8 @@ func bucketCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(client.SetObjectLockConfig(ctx, name, nil, nil, nil))
 	case "govern":
 		lockFor30Days(ts, client, name, minio.Governance)
+	case "comply":
+		lockFor30Days(ts, client, name, minio.Compliance)
 	case "undelete":
 		for o := range all {
 			ts.Check(o.Err)

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
 		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand,
-		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand,
+		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand,
 	}
 	maps.Copy(all, moreCommands())
 	return all
@@ -77,6 +77,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("NO_COLOR", "1")
 	env.Values[processesKey{}] = processes{}
 	env.Values[serversKey{}] = servers{}
+	env.Values[frontKey{}] = &front{}
 	// Other users must pass through: servers run unprivileged.
 	for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
 		if err := os.Chmod(dir, 0o755); err != nil {

@@ -61,6 +61,9 @@ func (s *Server) Start(t T) {
 	t.Fatalf("%s does not answer:\n%s", s.argv[0], s.log.String())
 }
 
+// Setenv changes the environment of the server's next start.
+func (s *Server) Setenv(key, value string) { s.env = append(s.env, key+"="+value) }
+
 func (s *Server) ready() bool {
 	conn, err := net.DialTimeout("tcp", s.Address, time.Second)
 	if err != nil {

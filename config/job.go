@@ -78,8 +78,8 @@ type Job struct {
 }
 
 // Source says how the data are read. Its keys depend on type: files is folders
-// and files, sqlite one SQLite database, postgres one PostgreSQL database with
-// the roles and settings of its server.
+// and files, sqlite one SQLite database, postgres one, several or all
+// databases of a PostgreSQL server with its roles and settings.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
@@ -124,9 +124,17 @@ type Source struct {
 	// Example: password = "credential:qlvb-db"
 	Password Secret `toml:"password,omitempty" of:"postgres"`
 
-	// The name of the database.
+	// The name of the database. Exactly one of database, databases and all is set.
 	// Example: database = "qlvb"
-	Database string `toml:"database,omitempty" need:"true" of:"postgres"`
+	Database string `toml:"database,omitempty" of:"postgres"`
+
+	// The names of several databases of the server: one run saves them all.
+	// Example: databases = ["qlvb", "motcua"]
+	Databases []string `toml:"databases,omitempty" of:"postgres"`
+
+	// Whether to save all databases of the server, also those that are made later.
+	// Example: all = true
+	All bool `toml:"all,omitempty" of:"postgres" default:"false"`
 
 	// How the connection is protected; not on a socket. The default is
 	// verify-full, and prefer on the machine itself.
@@ -176,6 +184,11 @@ type Check struct {
 	// A query with one value, for sqlite and postgres sources.
 	// Example: sql = "SELECT count(*) FROM van_ban"
 	SQL string `toml:"sql,omitempty"`
+
+	// The database that is asked, of a source with several. The default is the
+	// first one.
+	// Example: database = "qlvb"
+	Database string `toml:"database,omitempty"`
 
 	// The least value; with sql.
 	// Example: min = 1

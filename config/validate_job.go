@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"saoluu/internal/calendar"
@@ -157,11 +158,33 @@ func (c checker) apart(j *Job, n *node, key, path string) {
 	}
 }
 
+// oneOf checks that exactly one key says which databases are saved.
+func (c checker) oneOf(s *Source, n *node) {
+	said := n.written("database", "databases", "all")
+	if n.good("all") && !s.All {
+		said = slices.DeleteFunc(said, func(key string) bool { return key == "all" })
+	}
+	if len(said) != 1 {
+		c.problem(n.at, "which databases are saved must be said by one key, not "+strconv.Itoa(len(said)), "set exactly one of: database, databases, all")
+	}
+	seen := map[string]bool{}
+	for _, name := range s.Databases {
+		if name == "" || seen[name] {
+			c.tell(n, "databases", fmt.Sprintf("database %q is empty or named twice", name), "name each database once")
+		}
+		seen[name] = true
+	}
+	if len(n.written("databases")) > 0 && n.good("databases") && len(s.Databases) == 0 {
+		c.tell(n, "databases", "there are no databases", "name at least one")
+	}
+}
+
 // postgres checks how the server is reached. A password must not travel over
 // the network in the clear because nobody said otherwise.
 func (c checker) postgres(s *Source, n *node) {
+	c.oneOf(s, n)
 	for _, key := range []string{"user", "database"} {
-		if n.good(key) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
+		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
 			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")
 		}
 	}
@@ -214,7 +237,7 @@ func (c checker) restoreTest(j *Job, n *node) {
 	}
 	if checks := tn.inner("checks"); checks != nil {
 		for i, check := range checks.nodes {
-			c.assertion(&t.Checks[i], check, kind, j.Source.Paths)
+			c.assertion(&t.Checks[i], check, kind, j)
 		}
 	}
 }
@@ -237,7 +260,7 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
-func (c checker) assertion(k *Check, n *node, kind string, paths []string) {
+func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 	subjects := n.written("sql", "exists", "sha256", "min_files")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
@@ -254,13 +277,18 @@ func (c checker) assertion(k *Check, n *node, kind string, paths []string) {
 		c.tell(n, "sql", "a files source has no database to ask", "use exists, sha256 or min_files")
 	case subject == "sql":
 		c.comparison(k, n, compared)
+		if n.good("database") && (kind != "postgres" || len(j.Source.Databases) > 0 && !slices.Contains(j.Source.Databases, k.Database)) {
+			c.tell(n, "database", fmt.Sprintf("the source has no database %q to choose", k.Database), "leave it out, or name one of the source's databases")
+		}
 	case kind == "sqlite" || kind == "postgres":
 		c.tell(n, subject, fmt.Sprintf("a %s source has no files to look at", kind), "use sql")
 	case len(compared) > 0:
 		c.tell(n, compared[0], fmt.Sprintf("%q goes with sql, not with %s", compared[0], subject), "remove it")
+	case n.good("database"):
+		c.tell(n, "database", fmt.Sprintf("%q goes with sql, not with %s", "database", subject), "remove it")
 	}
 	if kind == "files" {
-		c.files(k, n, paths)
+		c.files(k, n, j.Source.Paths)
 	}
 }
 

@@ -36,7 +36,8 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			}
 		}
 		return &sources.Postgres{
-			Host: s.Host, Port: s.Port, User: s.User, Password: password, Database: s.Database,
+			Host: s.Host, Port: s.Port, User: s.User, Password: password,
+			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
 		}, nil
 	}

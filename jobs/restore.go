@@ -55,13 +55,22 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Kind: kind, Overwrite: overwrite}
 	p.Others, p.Warnings = otherCopies(run, copied.Target), shortfall(run, copied)
 	for _, part := range run.Parts {
-		if kind == "postgresql" && part.Name != sources.PartRestored {
+		if kind == "postgresql" && !sources.IsPostgresDump(part.Name) {
 			continue // roles belong to the whole server: people load them first
+		}
+		if pick.Part != "" && part.Name != pick.Part && part.Name != sources.PartOfDatabase(pick.Part) {
+			continue
 		}
 		if copied.Snapshots[part.Name] == "" {
 			continue // told in the warnings
 		}
 		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
+	}
+	switch op := fmt.Sprintf("restore %q", job.Name); {
+	case pick.Part != "" && len(p.Parts) == 0:
+		return p, fault.New(fault.Usage, op, fmt.Errorf("run %s has no part %q", run.Run, pick.Part), "leave --part out to see the parts in the plan")
+	case kind == "postgresql" && len(p.Parts) > 1:
+		return p, fault.New(fault.Usage, op, fmt.Errorf("the run holds %d databases, and one is restored to a server at a time", len(p.Parts)), "say which with --part, such as --part "+p.Parts[0].Name)
 	}
 	return p.placed()
 }
@@ -215,7 +224,7 @@ func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, id string, 
 	if err != nil {
 		return err
 	}
-	files := map[string]string{}
+	var dump string
 	staged := p
 	staged.Kind, staged.To = "dir", dir
 	for _, part := range p.Parts {
@@ -224,10 +233,10 @@ func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, id string, 
 			return errors.Join(err, clean())
 		}
 		fin.Bytes += n
-		files[part.Name] = filepath.Join(dir, filepath.Base(part.File))
+		dump = filepath.Join(dir, filepath.Base(part.File))
 	}
 	r.show(Progress{Job: p.Job.Name, Step: "load into the server"})
-	return errors.Join(sources.RestorePostgres(ctx, p.To, files, p.Overwrite), clean())
+	return errors.Join(sources.RestorePostgres(ctx, p.To, dump, p.Overwrite), clean())
 }
 
 // stream writes one stream to w and returns its SHA-256 and length.

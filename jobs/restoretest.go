@@ -31,6 +31,7 @@ type Pick struct {
 	Date   calendar.Date // the newest good run that stands for this day or an earlier one
 	Seed   string        // chooses among all good runs, the same for the same seed
 	Run    string        // this run, though it may not be good: for restores, never for tests
+	Part   string        // this part alone, or this database of several: for restores
 }
 
 // Test restores one copy of a job into a sandbox and checks it. Like Backup it
@@ -273,16 +274,19 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 		})
 	}
 	for _, c := range job.Test.Checks {
-		request.Checks = append(request.Checks, check(c))
+		request.Checks = append(request.Checks, check(c, job.Source))
 	}
 	return request
 }
 
 // check translates one configured assertion.
-func check(c config.Check) verify.Check {
+func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
 		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
+	}
+	if c.Database != "" && c.Database != source.Database {
+		out.Part = sources.PartOfDatabase(c.Database)
 	}
 	if c.NewerThan != nil {
 		out.NewerThan = c.NewerThan.Std()

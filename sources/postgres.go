@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,9 +31,11 @@ const lockWait = 5 * time.Minute
 // releaseWait is how long Release waits for the server to say goodbye.
 const releaseWait = 5 * time.Second
 
-// Postgres is a source of one PostgreSQL database and the roles of its server.
-// The dump and the facts read one exported snapshot, so they speak of the same
-// instant. Roles are outside of any snapshot; they are read as it is taken.
+// Postgres is a source of PostgreSQL databases of one server and of its roles. The
+// dump and the facts of a database read one exported snapshot, so they speak of the
+// same instant. PostgreSQL has no snapshot across databases: theirs are taken one
+// after the other, before anything is read. Roles are outside of any snapshot; they
+// are read as the last one is taken.
 type Postgres struct {
 	// Host is the folder of the server's socket, or an address. Empty means
 	// /var/run/postgresql.
@@ -46,7 +47,11 @@ type Postgres struct {
 	User string
 	// Password is optional; it is handed to programs in a file of scratch.
 	Password string
-	Database string
+	// Exactly one of Database, Databases and All says what is saved: one database,
+	// these, or all that take connections and are no templates.
+	Database  string
+	Databases []string
+	All       bool
 	// SSLMode is one of libpq's; empty means prefer.
 	SSLMode string
 	// SSLRootCert is the file of the authority to trust; optional.
@@ -73,41 +78,27 @@ func (p *Postgres) Prepare(ctx context.Context, scratch string) (_ Payload, err 
 	if err := p.check(); err != nil {
 		return Payload{}, err
 	}
-	conn, err := p.connect(ctx)
+	names, err := p.names(ctx)
 	if err != nil {
 		return Payload{}, err
 	}
-	view := &pgView{source: p, conn: conn}
-	release := view.release(ctx, scratch)
+	views := &pgViews{source: p}
+	release := views.release(ctx, scratch)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, release())
 		}
 	}()
-	if err := view.open(ctx); err != nil {
-		return Payload{}, err
+	for _, name := range names {
+		if err := views.open(ctx, name); err != nil {
+			return Payload{}, err
+		}
 	}
-	dump, err := PostgresProgram(ctx, p.Bin, "pg_dump", view.major)
+	parts, err := views.parts(ctx, scratch)
 	if err != nil {
 		return Payload{}, err
 	}
-	dumpall, err := PostgresProgram(ctx, p.Bin, "pg_dumpall", view.major)
-	if err != nil {
-		return Payload{}, err
-	}
-	env, err := p.environment(scratch)
-	if err != nil {
-		return Payload{}, err
-	}
-	return Payload{
-		At: view.at,
-		Parts: []Part{
-			{Name: partDatabase, Filename: partDatabase + ".pgdump", Dump: p.dump(dump, env, view.snapshot)},
-			{Name: partGlobals, Filename: partGlobals + ".sql", Dump: p.globals(dumpall, env, view.passwords)},
-		},
-		Facts:   view.facts,
-		Release: release,
-	}, nil
+	return Payload{At: views.all[0].at, Parts: parts, Facts: views.facts, Release: release}, nil
 }
 
 // Locations returns the folders of the server's data when it runs on this host.
@@ -118,7 +109,7 @@ func (p *Postgres) Locations(ctx context.Context) ([]string, error) {
 	if !filepath.IsAbs(host) && !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, host) {
 		return nil, nil
 	}
-	conn, err := p.connect(ctx)
+	conn, err := p.about().connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +141,8 @@ func (p *Postgres) check() error {
 		return fault.New(fault.Usage, "postgres", errors.New(text), hint)
 	}
 	switch {
-	case p.Database == "":
-		return refuse("no database", "set database")
+	case p.Database == "" && len(p.Databases) == 0 && !p.All:
+		return refuse("no database", "set database, databases or all")
 	case p.User == "":
 		return refuse("no user", "set user")
 	case strings.ContainsAny(p.Password, "\n\r\x00"):
@@ -247,9 +238,10 @@ func (p *Postgres) globals(program string, env []string, passwords bool) *comman
 	return &command.Cmd{Argv: argv, Env: env, Secrets: []string{p.Password}}
 }
 
-// A pgView is the consistent view of one backup.
+// A pgView is the consistent view of one database.
 type pgView struct {
-	source    *Postgres
+	source    *Postgres // with its one database
+	part      string
 	conn      *pgx.Conn
 	at        time.Time
 	major     int
@@ -300,37 +292,4 @@ func (v *pgView) permitted(ctx context.Context) error {
 		return v.source.fault("check the permissions", err)
 	}
 	return fault.New(fault.Denied, v.source.op("dump"), fmt.Errorf("permission denied for %s", table), v.source.grant())
-}
-
-// facts reads the facts in the view.
-func (v *pgView) facts(ctx context.Context) ([]Fact, error) {
-	p := v.source
-	all, err := PostgresFacts(ctx, v.conn, cmp.Or(p.FactsMode, ModeFull))
-	if err != nil {
-		return nil, p.fault("read the facts", err)
-	}
-	// Sequences stand outside of the view. One that moved meanwhile may have been
-	// dumped before or after, so nothing is known of it.
-	all = slices.DeleteFunc(all, func(f Fact) bool {
-		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
-	})
-	if !v.passwords {
-		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
-	}
-	return all, nil
-}
-
-// release ends the view and removes the password file. It may be called twice.
-func (v *pgView) release(ctx context.Context, scratch string) func() error {
-	return sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWait)
-		defer cancel()
-		// A server that is gone has dropped the view by itself.
-		_ = v.conn.Close(ctx)
-		err := os.Remove(filepath.Join(scratch, "pgpass"))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
 }

@@ -15,17 +15,20 @@ import (
 	"saoluu/internal/fault"
 )
 
-// PartRestored is the only part that RestorePostgres loads.
-const PartRestored = partDatabase
+// IsPostgresDump reports whether a part of a Postgres backup is what RestorePostgres
+// loads: the dump of a database.
+func IsPostgresDump(part string) bool {
+	return part == partDatabase || strings.HasPrefix(part, partDatabase+":")
+}
 
-// RestorePostgres loads the parts of a Postgres backup, given as files by part
-// name, into a new database of a running server. address is a postgresql:// URI
+// RestorePostgres loads the dump of a database, a file, into a new database of a
+// running server. address is a postgresql:// URI
 // that names the database; its password, when not in it, comes from PGPASSWORD
 // or the password file, as with PostgreSQL's own programs. A database that is
 // there is refused, or with overwrite replaced once the new one is whole. On
 // error what was there is still there, and nothing of ours. Roles are not made:
 // they belong to the whole server.
-func RestorePostgres(ctx context.Context, address string, files map[string]string, overwrite bool) error {
+func RestorePostgres(ctx context.Context, address, dump string, overwrite bool) error {
 	op := "restore to the server"
 	settings, err := pgx.ParseConfig(address)
 	if err != nil || settings.Database == "" {
@@ -54,7 +57,7 @@ func RestorePostgres(ctx context.Context, address string, files map[string]strin
 	}
 	// Loaded under another name first: what is there is given up only for what is whole.
 	// The name is our own whatever theirs is: PostgreSQL cuts long ones.
-	return replaceDatabase(ctx, conn, op, name, "saoluu-restore-"+rand.Text()[:12], files[partDatabase])
+	return replaceDatabase(ctx, conn, op, name, "saoluu-restore-"+rand.Text()[:12], dump)
 }
 
 // replaceDatabase makes and loads the database fresh and gives it the name.

@@ -71,10 +71,31 @@ func (x *examination) digestsAgain(ctx context.Context) error {
 }
 
 // damage deletes one row of one table that had rows or, when there is none,
-// drops a table. Triggers and foreign keys sleep meanwhile. Without facts it
-// deletes all rows.
+// drops a table, in the first database that has something to damage. Triggers and
+// foreign keys sleep meanwhile. Without facts it deletes all rows.
 func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
-	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	all := len(want) == 0
+	if all {
+		var err error
+		if want, err = stripped(d.facts(ctx, nil)); err != nil {
+			return "", err
+		}
+	}
+	done := ""
+	for _, db := range d.databases {
+		how, err := d.damageOne(ctx, db, seed, want, all)
+		if err != nil || how != "" && !all {
+			return how, err
+		}
+		if how != "" {
+			done = how
+		}
+	}
+	return done, nil
+}
+
+func (d *drill) damageOne(ctx context.Context, db loadedDatabase, seed string, want []sources.Fact, all bool) (string, error) {
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, db.name)
 	if err != nil {
 		return "", d.serverError(ctx, "connect to", err)
 	}
@@ -82,13 +103,7 @@ func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (s
 	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
 		return "", d.serverError(ctx, "damage", err)
 	}
-	all := len(want) == 0
-	if all {
-		if want, err = stripped(d.facts(ctx, nil)); err != nil {
-			return "", err
-		}
-	}
-	t := tablesOf(slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return !strings.HasPrefix(f.Of, `"`) }), d.part, seed)
+	t := tablesOf(slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return !strings.HasPrefix(f.Of, `"`) }), db.part, seed)
 	exec := func(statement, table string) (bool, error) {
 		done, err := conn.Exec(ctx, strings.ReplaceAll(statement, "TABLE_NAME", table))
 		if err != nil {

@@ -29,8 +29,13 @@ const (
 // A drill is a PostgreSQL copy, loaded into a server of its own.
 type drill struct {
 	*examination
-	cluster *cluster
-	part    string // of the database
+	cluster   *cluster
+	databases []loadedDatabase
+}
+
+// A loadedDatabase is a part of the copy and the name it has in the throwaway server.
+type loadedDatabase struct {
+	part, name string
 }
 
 // warmed is a started server, or why there is none.
@@ -82,12 +87,12 @@ func (d *drill) server(ctx context.Context, file string) (*cluster, error) {
 // startDrill loads a copy. Damage is a *finding: the dump cannot be read, or the
 // server refuses what is in it.
 func startDrill(ctx context.Context, x *examination, parts []restoredPart) (loaded subject, err error) {
-	database, globals, err := drillParts(parts)
+	databases, globals, err := drillParts(parts)
 	if err != nil {
 		return nil, err
 	}
-	d := &drill{examination: x, part: database.Part}
-	if d.cluster, err = d.server(ctx, database.file); err != nil {
+	d := &drill{examination: x}
+	if d.cluster, err = d.server(ctx, databases[0].file); err != nil {
 		return nil, err
 	}
 	x.result.Tools = append(x.result.Tools, Tool{Name: "postgresql", Version: d.cluster.version})
@@ -107,27 +112,35 @@ func startDrill(ctx context.Context, x *examination, parts []restoredPart) (load
 	if err := d.globals(ctx, conn, globals); err != nil {
 		return nil, err
 	}
-	if err := d.create(ctx, conn); err != nil {
-		return nil, err
+	for i, p := range databases {
+		name := drillDatabase
+		if i > 0 {
+			name = fmt.Sprintf("%s_%d", drillDatabase, i+1)
+		}
+		d.databases = append(d.databases, loadedDatabase{p.Part, name})
+		if err := d.create(ctx, conn, p.Part, name); err != nil {
+			return nil, err
+		}
+		if err := d.load(ctx, p, name); err != nil {
+			return nil, err
+		}
 	}
-	return d, d.load(ctx, database)
+	return d, nil
 }
 
-// drillParts tells the dump of the database from that of the roles.
-func drillParts(parts []restoredPart) (database restoredPart, globals *restoredPart, err error) {
-	found := 0
+// drillParts tells the dumps of databases from that of the roles.
+func drillParts(parts []restoredPart) (databases []restoredPart, globals *restoredPart, err error) {
 	for _, p := range parts {
 		if p.Part == "globals" {
 			globals = &p
 			continue
 		}
-		database = p
-		found++
+		databases = append(databases, p)
 	}
-	if found != 1 {
-		return database, nil, fault.New(fault.Unknown, "restore test", fmt.Errorf("%d dumps of databases in the copy, not 1", found), "")
+	if len(databases) == 0 {
+		return nil, nil, fault.New(fault.Unknown, "restore test", errors.New("no dump of a database in the copy"), "")
 	}
-	return database, globals, nil
+	return databases, globals, nil
 }
 
 // dumpedFrom is how pg_restore shows the server a dump was made of.
@@ -195,17 +208,18 @@ func (d *drill) extensions(ctx context.Context, conn *pgx.Conn) error {
 		fmt.Sprintf("install its package for PostgreSQL %s, such as postgresql-contrib or postgresql-%s-%s", major, major, strings.ReplaceAll(missing[0], "_", "-")))
 }
 
-// create makes the empty database, with the encoding and collation of the source.
-func (d *drill) create(ctx context.Context, conn *pgx.Conn) error {
+// create makes the empty database for a part, with the encoding and collation of the
+// source.
+func (d *drill) create(ctx context.Context, conn *pgx.Conn, part, name string) error {
 	var l sources.Locale
 	for _, f := range d.request.Facts {
-		if f.Kind == sources.FactCollation {
+		if f.Kind == sources.FactCollation && f.Part == part {
 			if err := json.Unmarshal([]byte(f.Value), &l); err != nil {
 				return fault.New(fault.Unknown, "read the fact on collation", err, "")
 			}
 		}
 	}
-	statement := "CREATE DATABASE " + drillDatabase + " TEMPLATE template0"
+	statement := "CREATE DATABASE " + name + " TEMPLATE template0"
 	option := func(name, value string) {
 		if value != "" {
 			statement += " " + name + " " + quoteText(value)
@@ -232,7 +246,7 @@ func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") 
 func quoteName(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
 // load runs pg_restore. As its user, the dump must be the cluster's.
-func (d *drill) load(ctx context.Context, p restoredPart) error {
+func (d *drill) load(ctx context.Context, p restoredPart, name string) error {
 	file := filepath.Join(d.cluster.dir, "dump")
 	if err := os.Rename(p.file, file); err != nil {
 		return err
@@ -241,7 +255,7 @@ func (d *drill) load(ctx context.Context, p restoredPart) error {
 		return err
 	}
 	restore := d.cluster.program("pg_restore", "--host="+d.cluster.sockets, "--port=5432", "--username="+d.cluster.superuser,
-		"--no-password", "--dbname="+drillDatabase, "--jobs=2", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--no-publications", file)
+		"--no-password", "--dbname="+name, "--jobs=2", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--no-publications", file)
 	_, err := command.Run(ctx, restore)
 	var exit *command.ExitError
 	switch {
@@ -272,34 +286,63 @@ func onlyDeaths(stderr string) bool {
 
 func (d *drill) close() error { return d.cluster.stop() }
 
-// facts takes what is now true of the loaded database, by the code that took the
+// facts takes what is now true of the loaded databases, by the code that took the
 // facts of the source.
 func (d *drill) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
-	conn, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+	var all []sources.Fact
+	for i, db := range d.databases {
+		got, err := d.factsOf(ctx, db, contentMode(want))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range got {
+			switch {
+			case f.Part != "globals":
+				f.Part = db.part
+			case i > 0:
+				continue // those of the server are the same from everywhere
+			}
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
+func (d *drill) factsOf(ctx context.Context, db loadedDatabase, mode string) ([]sources.Fact, error) {
+	conn, err := d.cluster.connect(ctx, d.cluster.superuser, db.name)
 	if err != nil {
 		return nil, d.serverError(ctx, "connect to", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	got, err := sources.PostgresFacts(ctx, conn, contentMode(want))
-	if err != nil {
-		var pe *pgconn.PgError
-		if errors.As(err, &pe) && strings.HasPrefix(pe.Code, "XX") { // internal error, data or index corrupted
-			return nil, &finding{"database", "it can be read", "damaged", err}
-		}
-		return nil, d.serverError(ctx, "read", err)
+	got, err := sources.PostgresFacts(ctx, conn, mode)
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && strings.HasPrefix(pe.Code, "XX") { // internal error, data or index corrupted
+		return nil, &finding{"database", "it can be read", "damaged", err}
 	}
-	for i := range got {
-		if got[i].Part != "globals" {
-			got[i].Part = d.part
-		}
+	if err != nil {
+		return nil, d.serverError(ctx, "read", err)
 	}
 	return got, nil
 }
 
+// database returns the database of a part; of no part, the first one.
+func (d *drill) database(part string) (loadedDatabase, error) {
+	for _, db := range d.databases {
+		if part == "" || db.part == part {
+			return db, nil
+		}
+	}
+	return loadedDatabase{}, fault.New(fault.Usage, "SQL check", fmt.Errorf("the copy has no database %q", part), "name one of the job's databases in the check")
+}
+
 // query puts one statement as a role that may read everything, in a transaction
 // that may change nothing and has a time limit.
-func (d *drill) query(ctx context.Context, _, statement string) (answer, error) {
-	conn, err := d.checker(ctx)
+func (d *drill) query(ctx context.Context, part, statement string) (answer, error) {
+	db, err := d.database(part)
+	if err != nil {
+		return answer{}, err
+	}
+	conn, err := d.checker(ctx, db.name)
 	if err != nil {
 		return answer{}, err
 	}
@@ -324,8 +367,8 @@ func (d *drill) query(ctx context.Context, _, statement string) (answer, error) 
 }
 
 // checker connects as the role of the checks, which is made when first wanted.
-func (d *drill) checker(ctx context.Context) (*pgx.Conn, error) {
-	admin, err := d.cluster.connect(ctx, d.cluster.superuser, drillDatabase)
+func (d *drill) checker(ctx context.Context, database string) (*pgx.Conn, error) {
+	admin, err := d.cluster.connect(ctx, d.cluster.superuser, database)
 	if err != nil {
 		return nil, d.serverError(ctx, "connect to", err)
 	}
@@ -345,7 +388,7 @@ func (d *drill) checker(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, d.serverError(ctx, "prepare the checks in", err)
 	}
-	conn, err := d.cluster.connect(ctx, checkRole, drillDatabase)
+	conn, err := d.cluster.connect(ctx, checkRole, database)
 	if err != nil {
 		return nil, d.serverError(ctx, "connect to", err)
 	}

@@ -182,7 +182,8 @@ func TestDrillCouldNotLook(t *testing.T) {
 		}, fault.MissingTool, "locale"},
 		{"wrong SQL", func(q *Request) { q.Checks = []Check{{SQL: "SELEC 1"}} }, fault.Usage, "sql"},
 		{"a check that writes", func(q *Request) { q.Checks = []Check{{SQL: "DELETE FROM trống"}} }, fault.Usage, "only read"},
-		{"two databases", func(q *Request) { q.Parts[1].Part = "more" }, fault.Unknown, ""},
+		{"roles alone", func(q *Request) { q.Parts, q.Facts = q.Parts[1:], nil }, fault.Unknown, ""},
+		{"a check of another database", func(q *Request) { q.Checks = []Check{{SQL: "SELECT 1", Part: "database:none"}} }, fault.Usage, "one of the job's databases"},
 		{"cancelled half-way", func(q *Request) { q.Checks = []Check{{SQL: "SELECT pg_sleep(60)"}} }, fault.Failed, ""},
 	}
 	for _, tt := range tests {
@@ -322,5 +323,37 @@ func TestOnlyDeaths(t *testing.T) {
 		if got := onlyDeaths(text); got != want {
 			t.Errorf("onlyDeaths(%q) = %v", text, got)
 		}
+	}
+}
+
+// All databases of a server go into one copy, and each is held against its own facts.
+func TestDrillAllDatabases(t *testing.T) {
+	t.Parallel()
+	s := newOffice(t)
+	s.Exec(t, "postgres", `CREATE DATABASE "một, cửa = 1"`, `CREATE DATABASE "trống"`)
+	s.Exec(t, "một, cửa = 1", `CREATE TABLE hồ_sơ AS SELECT i FROM generate_series(1, 30) i`)
+	r := newRig(t)
+	defer noServers(t, r)
+	q := r.backup(t, "postgres", &sources.Postgres{Host: s.Sockets, User: s.Superuser, All: true, Now: backupTime})
+	if len(q.Parts) != 5 {
+		t.Fatalf("parts: %+v", q.Parts)
+	}
+	q.Control = true
+	counter := sources.PartOfDatabase("một, cửa = 1")
+	q.Checks = []Check{
+		{SQL: `SELECT count(*) FROM hồ_sơ`, Min: ptr(30.0), Part: counter},
+		{SQL: `SELECT count(*) FROM nhật_ký`, Min: ptr(2.0), Part: sources.PartOfDatabase("văn_phòng")},
+	}
+	res, err := r.tester.Test(t.Context(), q)
+	if err != nil || res.Verdict != Passed || res.Control == nil || !res.Control.Caught {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	for i, f := range q.Facts {
+		if f.Part == counter && f.Kind == sources.FactRows {
+			q.Facts[i].Value = "31"
+		}
+	}
+	if res, err = r.tester.Test(t.Context(), q); err != nil || res.Verdict != Failed {
+		t.Errorf("a row is missing in one of them: %+v, %v", res, err)
 	}
 }

@@ -31,6 +31,7 @@ func restoreCommand(a *app) *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file or postgresql://…")
 	c.Flags().StringVar(&date, "date", "", "take the newest good run up to this `DATE` (YYYY-MM-DD)")
 	c.Flags().StringVar(&pick.Run, "run", "", "take this `RUN`, even if it is not good")
+	c.Flags().StringVar(&pick.Part, "part", "", "bring back this `PART` alone, or this database of several")
 	c.Flags().StringVar(&pick.Target, "target", "", "take the copy on this `TARGET`")
 	c.Flags().BoolVar(&overwrite, "overwrite", false, "write over what is there")
 	c.Flags().BoolVar(&dry, "dry-run", false, "show the plan and stop")

@@ -1,0 +1,180 @@
+package sources
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"saoluu/internal/fault"
+)
+
+// maintenance is the database that every server has to be asked about the others
+// (PostgreSQL manual, "Creating a Database").
+const maintenance = "postgres"
+
+// maxDatabases bounds how many databases one backup holds open at once: a server
+// takes 100 connections unless it was told otherwise.
+const maxDatabases = 50
+
+// names lists the databases that are saved.
+func (p *Postgres) names(ctx context.Context) ([]string, error) {
+	switch {
+	case p.Database != "":
+		return []string{p.Database}, nil
+	case !p.All:
+		return p.Databases, nil
+	}
+	about := p.about()
+	conn, err := about.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname`)
+	if err != nil {
+		return nil, about.fault("list the databases", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, about.fault("list the databases", err)
+	}
+	if len(names) > maxDatabases {
+		return nil, fault.New(fault.Refused, p.server(), fmt.Errorf("%d databases are too many for one run, which holds a connection to each", len(names)),
+			fmt.Sprintf("make several jobs, each with up to %d databases", maxDatabases))
+	}
+	return names, nil
+}
+
+// about is the source as it is asked about its server: with one database, whichever
+// it has.
+func (p *Postgres) about() *Postgres {
+	one := *p
+	if len(p.Databases) > 0 {
+		one.Database = p.Databases[0]
+	}
+	one.Database = cmp.Or(one.Database, maintenance)
+	return &one
+}
+
+// server names the server in errors.
+func (p *Postgres) server() string { return fmt.Sprintf("PostgreSQL at %q", p.host()) }
+
+// partOf is the part that holds the dump of a database. The name of a database that
+// is not alone is written so that it can be a file name and a tag.
+func (p *Postgres) partOf(name string) string {
+	if p.Database != "" {
+		return partDatabase
+	}
+	return PartOfDatabase(name)
+}
+
+// PartOfDatabase is the part that holds one database of several.
+func PartOfDatabase(name string) string {
+	return partDatabase + ":" + strings.ReplaceAll(url.PathEscape(name), ",", "%2C")
+}
+
+// A pgViews holds the views of all databases of one backup.
+type pgViews struct {
+	source *Postgres
+	all    []*pgView
+}
+
+// open begins the view of one more database.
+func (v *pgViews) open(ctx context.Context, name string) error {
+	one := *v.source
+	one.Database = name
+	conn, err := one.connect(ctx)
+	if err != nil {
+		return err
+	}
+	view := &pgView{source: &one, part: v.source.partOf(name), conn: conn}
+	v.all = append(v.all, view)
+	return view.open(ctx)
+}
+
+// parts spells out the dumps.
+func (v *pgViews) parts(ctx context.Context, scratch string) ([]Part, error) {
+	p, first := v.source, v.all[0]
+	dump, err := PostgresProgram(ctx, p.Bin, "pg_dump", first.major)
+	if err != nil {
+		return nil, err
+	}
+	dumpall, err := PostgresProgram(ctx, p.Bin, "pg_dumpall", first.major)
+	if err != nil {
+		return nil, err
+	}
+	env, err := p.environment(scratch)
+	if err != nil {
+		return nil, err
+	}
+	var parts []Part
+	for _, view := range v.all {
+		file := strings.TrimPrefix(view.part, partDatabase+":") + ".pgdump"
+		parts = append(parts, Part{Name: view.part, Filename: file, Dump: view.source.dump(dump, env, view.snapshot)})
+	}
+	return append(parts, Part{Name: partGlobals, Filename: partGlobals + ".sql", Dump: first.source.globals(dumpall, env, first.passwords)}), nil
+}
+
+// facts reads the facts of all views. Those of the server are taken once.
+func (v *pgViews) facts(ctx context.Context) ([]Fact, error) {
+	var all []Fact
+	for i, view := range v.all {
+		facts, err := view.facts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range facts {
+			if f.Part != partGlobals {
+				f.Part = view.part
+			} else if i > 0 {
+				continue
+			}
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
+// release ends the views and removes the password file. It may be called twice.
+func (v *pgViews) release(ctx context.Context, scratch string) func() error {
+	return sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWait)
+		defer cancel()
+		for _, view := range v.all {
+			_ = view.conn.Close(ctx) // a server that is gone has dropped the view by itself
+		}
+		err := os.Remove(filepath.Join(scratch, "pgpass"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// facts reads the facts in the view.
+func (v *pgView) facts(ctx context.Context) ([]Fact, error) {
+	p := v.source
+	all, err := PostgresFacts(ctx, v.conn, cmp.Or(p.FactsMode, ModeFull))
+	if err != nil {
+		return nil, p.fault("read the facts", err)
+	}
+	// Sequences stand outside of the view. One that moved meanwhile may have been
+	// dumped before or after, so nothing is known of it.
+	all = slices.DeleteFunc(all, func(f Fact) bool {
+		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
+	})
+	if !v.passwords {
+		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
+	}
+	return all, nil
+}

@@ -64,12 +64,17 @@ func (r *Runner) copySnapshots(ctx context.Context, label string, from, to place
 		ids = append(ids, slices.Sorted(maps.Values(have.Snapshots))...)
 	}
 	step := fmt.Sprintf("copy to %q", to.name)
-	return r.Engine.Copy(ctx, from.target.Repo(), to.target.Repo(), restic.CopyRequest{
-		IDs: ids,
-		OnProgress: func(p restic.Progress) {
-			r.show(Progress{Job: label, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
-		},
+	var made map[string]string
+	err := r.withBoth(ctx, from, to, func(source, destination restic.Repo) (err error) {
+		made, err = r.Engine.Copy(ctx, source, destination, restic.CopyRequest{
+			IDs: ids,
+			OnProgress: func(p restic.Progress) {
+				r.show(Progress{Job: label, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+			},
+		})
+		return err
 	})
+	return made, err
 }
 
 // copyOf is the copy that came of copying: what have has, under the ids in made.

@@ -150,8 +150,21 @@ func (r *Runner) Init(ctx context.Context) ([]Enrolled, error) {
 	return made, r.SetInventory(ctx)
 }
 
+// makeRepository makes a repository with the chunker parameters of another, when
+// there is one.
+func (r *Runner) makeRepository(ctx context.Context, p place, like *place) (id string, err error) {
+	if like == nil {
+		return r.Engine.Init(ctx, p.target.Repo(), restic.InitOptions{})
+	}
+	err = r.withBoth(ctx, *like, p, func(from, to restic.Repo) error {
+		id, err = r.Engine.Init(ctx, to, restic.InitOptions{From: &from})
+		return err
+	})
+	return id, err
+}
+
 // enroll prepares one target: its key, its mark, its repository.
-func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (Enrolled, error) {
+func (r *Runner) enroll(ctx context.Context, name string, like *place) (Enrolled, error) {
 	result := Enrolled{Target: name, Place: r.Config.Targets[name].Place(), Address: r.Config.Targets[name].Repository()}
 	if r.Config.Targets[name].Password == "" {
 		if err := r.keyLost(ctx, name); err != nil {
@@ -179,7 +192,7 @@ func (r *Runner) enroll(ctx context.Context, name string, like *restic.Repo) (En
 	case err == nil:
 		result.Adopted = true
 	case fault.KindOf(err) == fault.NoRepository:
-		id, err = r.Engine.Init(ctx, p.target.Repo(), restic.InitOptions{From: like})
+		id, err = r.makeRepository(ctx, p, like)
 	}
 	if err != nil {
 		return result, err

@@ -178,7 +178,7 @@ func (r *Runner) writeHeader(ctx context.Context, target, device string, about c
 
 // pattern returns an enrolled repository that is ready, for others to share its
 // chunker parameters; nil when there is none.
-func (r *Runner) pattern(ctx context.Context) (*restic.Repo, error) {
+func (r *Runner) pattern(ctx context.Context) (*place, error) {
 	for name := range r.Config.Targets {
 		state, err := r.Catalog.TargetState(ctx, name)
 		if err != nil {
@@ -188,8 +188,7 @@ func (r *Runner) pattern(ctx context.Context) (*restic.Repo, error) {
 			continue
 		}
 		if p, err := r.place(ctx, name); err == nil && p.target.Ready(ctx) == nil {
-			repo := p.target.Repo()
-			return &repo, nil
+			return &p, nil
 		}
 	}
 	return nil, nil

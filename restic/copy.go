@@ -142,6 +142,10 @@ func (c *call) conflict(key string) error {
 		"put a target of another kind first in the job, or give both targets the same account and key")
 }
 
+// Clash reports whether one run of restic cannot open both repositories, because
+// they need different values of one setting.
+func Clash(from, to Repo) bool { return (&call{}).reads(from, to) != nil }
+
 // lookup returns the value of a key in a list of key=value.
 func lookup(list []string, key string) (string, bool) {
 	for _, kv := range list {

@@ -152,34 +152,45 @@ func (s *SFTP) RemoveAll(ctx context.Context) error {
 
 // connected runs do over a connection of its own.
 func (s *SFTP) connected(ctx context.Context, do func(*distant) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	config, err := s.login()
-	if err != nil {
-		return err
-	}
-	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
-	if err != nil {
-		return netFault(s.Name, err)
-	}
 	// A server that falls silent must not hold us: closing the connection ends
 	// whatever waits on it.
 	bounded, cancel := context.WithTimeout(ctx, 3*dialTimeout)
 	defer cancel()
-	defer context.AfterFunc(bounded, func() { _ = conn.Close() })()
-	defer conn.Close()
+	d, hangUp, err := s.dial(bounded)
+	if err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	defer hangUp()
+	return do(d)
+}
+
+// dial logs in. The connection is closed by hangUp, and when ctx ends.
+func (s *SFTP) dial(ctx context.Context) (d *distant, hangUp func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	config, err := s.login()
+	if err != nil {
+		return nil, nil, err
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	if err != nil {
+		return nil, nil, netFault(s.Name, err)
+	}
+	forget := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	cut := func() { forget(); _ = conn.Close() }
 	c, chans, requests, err := ssh.NewClientConn(conn, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), config)
 	if err != nil {
-		return errors.Join(ctx.Err(), s.refused(err))
+		cut()
+		return nil, nil, s.refused(err)
 	}
 	client, err := sftp.NewClient(ssh.NewClient(c, chans, requests))
 	if err != nil {
-		return netFault(s.Name, fmt.Errorf("start sftp on %s: %w", s.Host, err))
+		cut()
+		return nil, nil, netFault(s.Name, fmt.Errorf("start sftp on %s: %w", s.Host, err))
 	}
-	defer client.Close()
-	return do(&distant{s, client})
+	return &distant{s, client}, func() { _ = client.Close(); cut() }, nil
 }
 
 // login says who we are and by what we know the server.

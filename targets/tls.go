@@ -13,12 +13,12 @@ import (
 )
 
 // transport makes the HTTP transport of a target: the system's authorities, or
-// only those in the file ca. Time limits are short, because it carries nothing
-// but small files; restic carries the data.
+// only those in the file ca. Time limits are short, because it carries little but
+// small files; restic carries the data, except those of a repository that is lent.
 func transport(target, ca string) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = dialTimeout, 2*dialTimeout
-	t.IdleConnTimeout = 10 * time.Second
+	t.IdleConnTimeout, t.MaxIdleConnsPerHost = 10*time.Second, parallel
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca == "" {
 		return t, nil

@@ -25,13 +25,13 @@ type servers map[string]*targettest.Server
 // serverCommand starts a real storage server on the loop-back interface, stops it,
 // or starts it again:
 //
-//	server start s3 | rest | append-only | sftp
+//	server start s3 | rest | append-only | sftp | other-s3
 //	server stop  s3 | rest | append-only | sftp
 //	server again s3 | rest | append-only | sftp
 //	server rekey s3        again, with another secret, which goes into far/new-secret
 //
-// A server that starts fills in $S3, $REST, $SSHPORT and $SSHDIR in the script's
-// TOML files and puts secrets and certificates into the folder "far".
+// A server that starts fills in $S3, $REST, $SSHPORT and $SSHDIR, the other
+// S3 service $OTHERS3 and $OTHERS3CA, in the script's TOML files and puts secrets and certificates into the folder "far".
 func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: server start|stop|again s3|rest|append-only|sftp")
@@ -69,6 +69,12 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		fill = append(fill, "$S3CA", m.CA, "$S3", "https://"+m.Address)
 		ts.Setenv("S3", "https://"+m.Address)
 		ts.Setenv("S3CA", m.CA)
+	case "other-s3":
+		m := targettest.StartMinIOFor(t, "other-user", "another-secret-for-tests")
+		known[kind] = m.Server
+		keep("other-access", m.AccessKey)
+		keep("other-secret", m.SecretKey)
+		fill = append(fill, "$OTHERS3CA", m.CA, "$OTHERS3", "https://"+m.Address)
 	case "rest", "append-only":
 		r := targettest.StartREST(t, kind == "append-only")
 		known[kind] = r.Server

@@ -156,10 +156,16 @@ type MinIO struct {
 // StartMinIO starts MinIO over TLS with a certificate of its own for 127.0.0.1.
 func StartMinIO(t T) MinIO {
 	t.Helper()
+	return StartMinIOFor(t, "saoluu-tests", "a-secret-only-for-tests")
+}
+
+// StartMinIOFor is StartMinIO with another user and password.
+func StartMinIOFor(t T, accessKey, secretKey string) MinIO {
+	t.Helper()
 	dir := t.TempDir()
 	certs := filepath.Join(dir, "certs")
 	ca := Certificate(t, certs, "public.crt", "private.key", "127.0.0.1")
-	m := MinIO{AccessKey: "saoluu-tests", SecretKey: "a-secret-only-for-tests", CA: ca}
+	m := MinIO{AccessKey: accessKey, SecretKey: secretKey, CA: ca}
 	address := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	m.Server = start(t, &Server{
 		Address: address, dir: dir, health: "https://" + address + "/minio/health/cluster",

@@ -78,12 +78,32 @@ type Job struct {
 }
 
 // Source says how the data are read. Its keys depend on type: files is folders
-// and files, sqlite one SQLite database, postgres one, several or all
+// and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres one, several or all
 // databases of a PostgreSQL server with its roles and settings.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres"`
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|command"`
+
+	// The program and its arguments. It is run as it is written, without a shell,
+	// and what it writes to its standard output is the backup. An exit status other
+	// than 0 fails the run.
+	// Example: argv = ["/usr/local/bin/ldap-dump", "--all"]
+	Argv []string `toml:"argv,omitempty" need:"true" of:"command"`
+
+	// What the program's output is called in the backup.
+	// Example: filename = "ldap.ldif"
+	Filename string `toml:"filename,omitempty" of:"command" default:"output"`
+
+	// Absolute path of the folder in which the program leaves files: they are the
+	// backup then, and not its output.
+	// Example: folder = "/var/backups/ung-dung"
+	Folder string `toml:"folder,omitempty" of:"command"`
+
+	// Environment variable in which the program finds the path of a file with the
+	// password.
+	// Example: password_env = "LDAP_PASSWORD_FILE"
+	PasswordEnv string `toml:"password_env,omitempty" of:"command"`
 
 	// Absolute paths of folders and files.
 	// Example: paths = ["/etc", "/srv/ho-so"]
@@ -119,10 +139,10 @@ type Source struct {
 	// Example: user = "saoluu"
 	User string `toml:"user,omitempty" need:"true" of:"postgres"`
 
-	// The role's password, as a reference. Not needed for peer
+	// The role's or the program's password, as a reference. Not needed for peer
 	// authentication on a socket.
 	// Example: password = "credential:qlvb-db"
-	Password Secret `toml:"password,omitempty" of:"postgres"`
+	Password Secret `toml:"password,omitempty" of:"postgres|command"`
 
 	// The name of the database. Exactly one of database, databases and all is set.
 	// Example: database = "qlvb"
@@ -173,8 +193,8 @@ type RestoreTest struct {
 	Bin string `toml:"bin,omitempty"`
 }
 
-// Check is one assertion on restored data. Exactly one of sql, exists, sha256
-// and min_files is set. With sql goes what its first value must be: min, max or
+// Check is one assertion on restored data. Exactly one of sql, exists, sha256,
+// min_files and run is set. With sql goes what its first value must be: min, max or
 // both; or one of equals, newer_than and expected_empty.
 type Check struct {
 	// What the assertion is called in evidence. The default is its text.
@@ -221,6 +241,12 @@ type Check struct {
 	// The least number of regular files, for files sources.
 	// Example: min_files = 100
 	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
+
+	// A program and its arguments that looks at what was restored, for files and
+	// command sources: {} stands for its path, of a file or a folder. Exit status 0 is
+	// good. It sees the system's programs, what was restored, and nothing else.
+	// Example: run = ["/usr/sbin/slapadd", "-u", "-l", "{}"]
+	Run []string `toml:"run,omitempty"`
 }
 
 // PathHash names a file and its SHA-256.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"saoluu/internal/calendar"
@@ -121,13 +120,15 @@ func (c checker) source(j *Job, n *node) {
 		}
 	case "postgres":
 		c.postgres(s, n)
+	case "command":
+		c.command(j, s, n)
 	}
 }
 
 // facts gives facts its default, which depends on the type.
 func (c checker) facts(s *Source, n *node) {
 	modes := []string{"full", "counts"} // the default first
-	if s.Type == "files" {
+	if s.Type == "files" || s.Type == "command" {
 		modes = []string{"sampled", "full"}
 	}
 	switch {
@@ -155,52 +156,6 @@ func (c checker) apart(j *Job, n *node, key, path string) {
 			c.tell(n, key, fmt.Sprintf("path %q contains target %q, so that every backup would contain the ones before", path, name),
 				fmt.Sprintf("add %q to exclude, or move the target", at))
 		}
-	}
-}
-
-// oneOf checks that exactly one key says which databases are saved.
-func (c checker) oneOf(s *Source, n *node) {
-	said := n.written("database", "databases", "all")
-	if n.good("all") && !s.All {
-		said = slices.DeleteFunc(said, func(key string) bool { return key == "all" })
-	}
-	if len(said) != 1 {
-		c.problem(n.at, "which databases are saved must be said by one key, not "+strconv.Itoa(len(said)), "set exactly one of: database, databases, all")
-	}
-	seen := map[string]bool{}
-	for _, name := range s.Databases {
-		if name == "" || seen[name] {
-			c.tell(n, "databases", fmt.Sprintf("database %q is empty or named twice", name), "name each database once")
-		}
-		seen[name] = true
-	}
-	if len(n.written("databases")) > 0 && n.good("databases") && len(s.Databases) == 0 {
-		c.tell(n, "databases", "there are no databases", "name at least one")
-	}
-}
-
-// postgres checks how the server is reached. A password must not travel over
-// the network in the clear because nobody said otherwise.
-func (c checker) postgres(s *Source, n *node) {
-	c.oneOf(s, n)
-	for _, key := range []string{"user", "database"} {
-		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
-			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")
-		}
-	}
-	socket := strings.HasPrefix(s.Host, "/")
-	if n.good("host") && (s.Host == "" || strings.ContainsAny(s.Host, " ,?&") || (socket && !isCleanPath(s.Host))) {
-		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", s.Host), "write the folder of the socket, or one host name or address")
-	}
-	if socket && n.good("sslmode") {
-		c.tell(n, "sslmode", "a connection over a socket has no sslmode", "remove it, or write a host name in host")
-	}
-	switch {
-	case socket || s.SSLMode != "":
-	case isThisMachine(s.Host):
-		s.SSLMode = "prefer"
-	default:
-		s.SSLMode = "verify-full"
 	}
 }
 
@@ -261,20 +216,22 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
 func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
-	subjects := n.written("sql", "exists", "sha256", "min_files")
+	subjects := n.written("sql", "exists", "sha256", "min_files", "run")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
 		if len(subjects) > 1 {
 			why = "asserts more than one thing: " + strings.Join(subjects, ", ")
 		}
-		c.problem(n.at, "the check "+why, "set exactly one of: sql, exists, sha256, min_files")
+		c.problem(n.at, "the check "+why, "set exactly one of: sql, exists, sha256, min_files, run")
 		return
 	}
 	compared := n.written(comparisons...)
 	subject := subjects[0]
 	switch {
-	case subject == "sql" && kind == "files":
-		c.tell(n, "sql", "a files source has no database to ask", "use exists, sha256 or min_files")
+	case subject == "sql" && (kind == "files" || kind == "command"):
+		c.tell(n, "sql", fmt.Sprintf("a %s source has no database to ask", kind), "use exists, sha256, min_files or run")
+	case kind == "command" && j.Source.Folder == "" && subject != "run":
+		c.tell(n, subject, "the output of a program is one file, of which nothing is known but by a program", "use run, or let the program leave files in a folder")
 	case subject == "sql":
 		c.comparison(k, n, compared)
 		if n.good("database") && (kind != "postgres" || len(j.Source.Databases) > 0 && !slices.Contains(j.Source.Databases, k.Database)) {
@@ -287,8 +244,14 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 	case n.good("database"):
 		c.tell(n, "database", fmt.Sprintf("%q goes with sql, not with %s", "database", subject), "remove it")
 	}
-	if kind == "files" {
+	if n.good("run") && (len(k.Run) == 0 || k.Run[0] == "" || strings.Contains(k.Run[0], "{}")) {
+		c.tell(n, "run", "no program is named to run", "write the program, then its arguments, with {} for what was restored")
+	}
+	switch kind {
+	case "files":
 		c.files(k, n, j.Source.Paths)
+	case "command":
+		c.files(k, n, []string{j.Source.Folder})
 	}
 }
 

@@ -212,6 +212,10 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), errors.New("there is no file at all in its paths"),
 			"check that what should be there is mounted")
 	}
+	if err == nil && part.Dump != nil && summary.Bytes == 0 {
+		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), fmt.Errorf("the program of part %q wrote nothing", part.Name),
+			"run it by hand to see what it says")
+	}
 	switch {
 	case err == nil:
 		result.State = catalog.RunComplete

@@ -25,6 +25,8 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			Paths: s.Paths, Exclude: s.Exclude, OneFileSystem: s.OneFileSystem,
 			FactsMode: s.Facts, Now: r.Now,
 		}, nil
+	case "command":
+		return r.program(s)
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, Now: r.Now}, nil
 	case "postgres":
@@ -42,6 +44,19 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		}, nil
 	}
 	return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", job.Name), fmt.Errorf("unknown source type %q", s.Type), "")
+}
+
+// program makes the source of a program's output.
+func (r *Runner) program(s config.Source) (sources.Source, error) {
+	c := &sources.Command{Argv: s.Argv, Filename: s.Filename, Folder: s.Folder, FactsMode: s.Facts, Now: r.Now}
+	if s.Password != "" {
+		password, err := s.Password.Resolve(r.secrets())
+		if err != nil {
+			return nil, err
+		}
+		c.Password, c.PasswordEnv = password, s.PasswordEnv
+	}
+	return c, nil
 }
 
 // filledByRuns lists the targets that a run of a job fills itself. Media get theirs

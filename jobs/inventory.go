@@ -19,6 +19,7 @@ import (
 // Điều 16 khoản 2 điểm b) for each kind of source.
 var methods = map[string]string{
 	"files":    "sao lưu gia tăng ở mức tệp, khử trùng lặp",
+	"command":  "chương trình kết xuất của đơn vị",
 	"sqlite":   "bản sao nhất quán của tệp CSDL",
 	"postgres": "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
 }

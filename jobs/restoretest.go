@@ -283,7 +283,7 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
-		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
+		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles, Run: c.Run,
 	}
 	if c.Database != "" && c.Database != source.Database {
 		out.Part = sources.PartOfDatabase(c.Database)

@@ -82,7 +82,7 @@ type PartCopy struct {
 }
 
 // A Check is one assertion on restored data. Exactly one of SQL, Exists,
-// SHA256Path and MinFiles is set.
+// SHA256Path, MinFiles and Run is set.
 type Check struct {
 	Name string // shown instead of the check's own text; optional
 
@@ -100,6 +100,8 @@ type Check struct {
 	SHA256Path string
 	SHA256Hex  string
 	MinFiles   *int
+
+	Run []string // a program and its arguments; {} in them stands for what was restored
 }
 
 // A Result is what a test found.

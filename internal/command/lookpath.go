@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"saoluu/internal/fault"
 )
@@ -13,6 +14,20 @@ import (
 // systemDirs are searched last: the PATH of a service or of cron often lacks
 // the sbin folders.
 const systemDirs = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Program returns the path of a program that an operator named: by its whole path,
+// which must be a file that can be run, or by its name alone, as LookPath finds it.
+// The error is fault.MissingTool.
+func Program(name string) (string, error) {
+	if !strings.Contains(name, "/") {
+		return LookPath(name)
+	}
+	if st, err := os.Stat(name); err != nil || st.IsDir() || st.Mode().Perm()&0o111 == 0 || !filepath.IsAbs(name) {
+		return "", fault.New(fault.MissingTool, fmt.Sprintf("program %q", name), errors.Join(errors.New("it cannot be run"), err),
+			"write the whole path of a program, and make it executable")
+	}
+	return name, nil
+}
 
 // LookPath finds the program name in dirs, then along our PATH, then in the
 // folders of the system, and returns its absolute path. Relative folders are

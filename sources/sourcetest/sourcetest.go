@@ -121,7 +121,7 @@ func (s Subject) factsAgain(t *testing.T) {
 		scratch := t.TempDir()
 		p := s.prepare(t, source, scratch)
 		if p.Facts == nil {
-			t.Skip("a source without facts")
+			return // a kind may have none
 		}
 		facts, err := p.Facts(t.Context())
 		if err != nil {

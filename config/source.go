@@ -1,0 +1,82 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// oneOf checks that exactly one key says which databases are saved.
+func (c checker) oneOf(s *Source, n *node) {
+	said := n.written("database", "databases", "all")
+	if n.good("all") && !s.All {
+		said = slices.DeleteFunc(said, func(key string) bool { return key == "all" })
+	}
+	if len(said) != 1 {
+		c.problem(n.at, "which databases are saved must be said by one key, not "+strconv.Itoa(len(said)), "set exactly one of: database, databases, all")
+	}
+	seen := map[string]bool{}
+	for _, name := range s.Databases {
+		if name == "" || seen[name] {
+			c.tell(n, "databases", fmt.Sprintf("database %q is empty or named twice", name), "name each database once")
+		}
+		seen[name] = true
+	}
+	if len(n.written("databases")) > 0 && n.good("databases") && len(s.Databases) == 0 {
+		c.tell(n, "databases", "there are no databases", "name at least one")
+	}
+}
+
+// postgres checks how the server is reached. A password must not travel over
+// the network in the clear because nobody said otherwise.
+func (c checker) postgres(s *Source, n *node) {
+	c.oneOf(s, n)
+	for _, key := range []string{"user", "database"} {
+		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
+			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")
+		}
+	}
+	socket := strings.HasPrefix(s.Host, "/")
+	if n.good("host") && (s.Host == "" || strings.ContainsAny(s.Host, " ,?&") || (socket && !isCleanPath(s.Host))) {
+		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", s.Host), "write the folder of the socket, or one host name or address")
+	}
+	if socket && n.good("sslmode") {
+		c.tell(n, "sslmode", "a connection over a socket has no sslmode", "remove it, or write a host name in host")
+	}
+	switch {
+	case socket || s.SSLMode != "":
+	case isThisMachine(s.Host):
+		s.SSLMode = "prefer"
+	default:
+		s.SSLMode = "verify-full"
+	}
+}
+
+// variable is what an environment variable may be called (POSIX, "Environment
+// Variable Definition").
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// command checks what a program is given.
+func (c checker) command(j *Job, s *Source, n *node) {
+	if n.good("argv") && (len(s.Argv) == 0 || s.Argv[0] == "") {
+		c.tell(n, "argv", "no program is named to run", "write the program, then its arguments")
+	}
+	if n.good("filename") && (s.Filename == "" || s.Filename == "." || s.Filename == ".." || strings.ContainsAny(s.Filename, "/\n\x00")) {
+		c.tell(n, "filename", fmt.Sprintf("filename %q cannot be used", s.Filename), "write a name without a folder")
+	}
+	if n.good("folder") {
+		if !isCleanPath(s.Folder) {
+			c.tell(n, "folder", fmt.Sprintf("path %q is not absolute and clean", s.Folder), "write the whole path from /, without .. and double slashes")
+		} else {
+			c.apart(j, n, "folder", s.Folder)
+		}
+	}
+	if n.good("password_env") && !variable.MatchString(s.PasswordEnv) {
+		c.tell(n, "password_env", fmt.Sprintf("%q is not the name of a variable", s.PasswordEnv), "use letters, digits and _")
+	}
+	if (s.Password == "") != (s.PasswordEnv == "") {
+		c.problem(n.at, "password and password_env belong together", "say in which variable the program finds its password")
+	}
+}

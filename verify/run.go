@@ -1,0 +1,78 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+)
+
+// placeholder stands in a program's arguments for what was restored.
+const placeholder = "{}"
+
+// run has a program of the agency's own look at what was restored. It sees the
+// system's programs, what was restored and a folder of its own to write to; no
+// network, no keys, nothing else of this machine (command.ConfineMain). Exit status
+// 0 is good, any other is a failed check; a program that cannot be started could not
+// look.
+func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
+	part, err := f.choose(c.Part)
+	if err != nil {
+		return err
+	}
+	restored := part.file
+	if restored == "" {
+		restored = part.dir
+	}
+	work := filepath.Join(f.sandbox.dir, "work")
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		return boxError(work, err)
+	}
+	argv := slices.Clone(c.Run)
+	for i := range argv {
+		argv[i] = strings.ReplaceAll(argv[i], placeholder, restored)
+	}
+	if argv[0], err = command.Program(argv[0]); err != nil {
+		return fault.New(fault.MissingTool, "run check", err, fault.HintOf(err))
+	}
+	if len(f.tester.Confine) > 0 {
+		argv = slices.Concat(f.tester.Confine, []string{"--read", filepath.Dir(argv[0]), "--read", part.dir, "--write", work, "--"}, argv)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fault.New(fault.TimedOut, "run check", fmt.Errorf("over its limit of %s", checkLimit), ""))
+	defer cancel()
+	_, err = command.Run(ctx, command.Cmd{
+		Argv: argv, Dir: work,
+		Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "HOME=" + work, "TMPDIR=" + work, "SAOLUU_RESTORED=" + restored},
+	})
+	a.Expected = "exit status 0"
+	var exit *command.ExitError
+	switch {
+	case err == nil:
+		a.OK, a.Actual = true, "exit status 0"
+	case errors.As(err, &exit) && exit.Signal == 0 && exit.Code != confineFailed:
+		a.Actual = fmt.Sprintf("exit status %d", exit.Code)
+		f.detail("%s: %s", a.Name, exit.Stderr)
+	default:
+		return fault.New(fault.Unknown, "run check", err, "run the program by hand on a restored copy")
+	}
+	return nil
+}
+
+// confineFailed is what the shim returns when it could not start the program.
+const confineFailed = 125
+
+// choose returns a part by name; of no name, the first one.
+func (f *files) choose(part string) (restoredPart, error) {
+	for _, p := range f.parts {
+		if part == "" || p.Part == part {
+			return p, nil
+		}
+	}
+	return restoredPart{}, fault.New(fault.Usage, "run check", fmt.Errorf("the copy has no part %q", part), "")
+}

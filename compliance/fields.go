@@ -14,6 +14,7 @@ import (
 type fieldsPresent struct {
 	required []string
 	advised  []string
+	media    bool // labels are held against those of the media that hold copies
 }
 
 // columns are the inventory's fields a rule can ask for, with the name of the
@@ -33,7 +34,7 @@ func parseFieldsPresent(s *scope) check {
 	for _, c := range columns() {
 		known = append(known, c[0])
 	}
-	c := &fieldsPresent{required: s.words("required", known...), advised: s.words("advised", known...)}
+	c := &fieldsPresent{required: s.words("required", known...), advised: s.words("advised", known...), media: s.boolean("media_labels", false)}
 	if len(c.required) == 0 {
 		s.missing("required")
 	}
@@ -57,7 +58,30 @@ func (c *fieldsPresent) asset(_ context.Context, e *evaluation, _ *Rule, a *asse
 		j.posture = worse(j.posture, Warn)
 		j.why = sentences(j.why, fmt.Sprintf("nhóm “%s” cần %d bản sao nhưng mục chỉ có %d nơi lưu", class.Name, class.Copies, len(a.Targets)))
 	}
+	if c.media {
+		j.mislabelled(e, a)
+	}
 	return j, nil
+}
+
+// mislabelled warns of copies on media that bear another label, or none: whoever
+// holds one must see what is on it (39/2024/QĐ-UBND, Điều 8 khoản 3 điểm a).
+func (j *judgement) mislabelled(e *evaluation, a *asset) {
+	for _, name := range a.Targets {
+		row := e.targetRow(name)
+		if row.Medium == "" || row.Label == a.Label {
+			continue
+		}
+		j.posture = worse(j.posture, Warn)
+		if row.Label == "" {
+			j.why = sentences(j.why, fmt.Sprintf("phương tiện “%s” chưa có nhãn", row.Medium))
+		} else {
+			j.why = sentences(j.why, fmt.Sprintf("phương tiện “%s” mang nhãn “%s”, mục mang nhãn “%s”", row.Medium, row.Label, a.Label))
+		}
+		if j.remedy == "" {
+			j.remedy = "Dùng phương tiện riêng cho từng nhãn, hoặc dán lại nhãn cho đúng."
+		}
+	}
 }
 
 // empty lists the columns among names that are not filled with a valid value.

@@ -302,7 +302,7 @@ func (sc *scenario) addMedia(s *scope) {
 			t.errorf("target", "there is no removable target %q", name)
 			continue
 		}
-		sc.targets[i].Medium = name
+		sc.targets[i].Medium, sc.targets[i].Label = name, t.optional("label")
 		for key, plugged := range map[string]bool{"plugged": true, "pulled": false} {
 			if at := t.instant(key, sc.loc); !at.IsZero() {
 				sc.media = append(sc.media, catalog.Dated[catalog.Event]{Event: catalog.MediumSeen{Medium: name, Plugged: plugged}, At: at})

@@ -178,7 +178,7 @@ func (w *writer) inventory(all []story) catalog.InventorySet {
 			{Name: "nghiep-vu", Title: "Dữ liệu nghiệp vụ", KeepMin: "1y", KeepMax: "5y", Copies: 1},
 			{Name: "cong-khai", Title: "Dữ liệu công khai", KeepMin: "3mo", KeepMax: "1y", Copies: 1},
 		},
-		Targets: []catalog.TargetRow{{Name: "dia-roi", Type: "removable", Medium: "hdd-a", External: true}, {Name: "nas", Type: "sftp", Site: "Phòng máy tầng 2"}, {Name: "o-trong", Type: "local"}},
+		Targets: []catalog.TargetRow{{Name: "dia-roi", Type: "removable", Medium: "hdd-a", Label: "noi-bo", External: true}, {Name: "nas", Type: "sftp", Site: "Phòng máy tầng 2"}, {Name: "o-trong", Type: "local"}},
 	}
 	for _, s := range all {
 		set.Assets = append(set.Assets, s.asset)

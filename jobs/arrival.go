@@ -12,6 +12,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"saoluu/catalog"
+	"saoluu/config"
 	"saoluu/internal/fault"
 	"saoluu/targets"
 )
@@ -159,26 +160,23 @@ type Ejected struct {
 // EjectIdle unmounts the media that saoluu mounted and nobody uses: no run, test,
 // restore or upkeep is under way on this machine.
 func (r *Runner) EjectIdle(ctx context.Context) (done []Ejected, err error) {
+	var problems []error
 	for _, name := range r.removables() {
 		t := r.Config.Targets[name]
 		mounted, err := mountinfo.Mounted(StatePath(r.Config, "media", t.Medium))
 		if err != nil || !mounted || t.Mount != "" {
 			continue // nothing of ours to take away
 		}
-		busy, err := r.atWork()
-		if err != nil || busy {
-			return done, err
-		}
 		e, err := r.Eject(ctx, name)
-		if fault.KindOf(err) == fault.Locked {
-			continue // somebody looks at it
+		switch {
+		case fault.KindOf(err) == fault.Locked, fault.KindOf(err) == fault.Absent: // somebody uses it, or pulled it out
+		case err != nil:
+			problems = append(problems, err)
+		default:
+			done = append(done, e)
 		}
-		if err != nil {
-			return done, err
-		}
-		done = append(done, e)
 	}
-	return done, nil
+	return done, errors.Join(problems...)
 }
 
 // Eject writes a medium out and unmounts it.
@@ -192,7 +190,7 @@ func (r *Runner) Eject(ctx context.Context, target string) (Ejected, error) {
 	if !is {
 		return done, fault.New(fault.Usage, fmt.Sprintf("target %q", target), errors.New("it has no medium"), "")
 	}
-	done.Still, err = m.Eject(ctx)
+	done.Still, err = m.Eject(ctx, r.atWork)
 	return done, err
 }
 
@@ -276,7 +274,8 @@ func (r *Runner) pulledOut(target string) error {
 		"plug it in again: what it lacks is made good then")
 }
 
-// pulled reports whether a target lies on a medium that is gone for certain.
+// pulled reports whether a target lies on a medium that is gone for certain: its
+// drive is, or what we mounted was unmounted by somebody else.
 func (r *Runner) pulled(ctx context.Context, target string) bool {
 	if !r.onMedium(target) {
 		return false
@@ -286,7 +285,18 @@ func (r *Runner) pulled(ctx context.Context, target string) bool {
 		return false
 	}
 	drives, err := targets.Drives(ctx)
-	return err == nil && !slices.ContainsFunc(drives, func(d targets.Drive) bool { return d.Filesystem == m.Registered.Event.Filesystem })
+	t := r.Config.Targets[target]
+	return err == nil && !slices.ContainsFunc(drives, func(d targets.Drive) bool {
+		return d.Filesystem == m.Registered.Event.Filesystem && (t.Mount != "" || slices.Contains(d.Mounts, r.mountOf(t)))
+	})
+}
+
+// mountOf is where the medium of a target is mounted.
+func (r *Runner) mountOf(t config.Target) string {
+	if t.Mount != "" {
+		return t.Mount
+	}
+	return StatePath(r.Config, "media", t.Medium)
 }
 
 // upkeepPlugged is upkeep that ends when the target's medium is pulled out.

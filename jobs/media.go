@@ -29,10 +29,7 @@ func (r *Runner) removable(ctx context.Context, name string, t config.Target, id
 	if err != nil {
 		return nil, err
 	}
-	mount := t.Mount
-	if mount == "" {
-		mount = StatePath(r.Config, "media", t.Medium)
-	}
+	mount := r.mountOf(t)
 	medium := register[t.Medium]
 	m := &targets.Removable{
 		Local: targets.Local{
@@ -43,7 +40,7 @@ func (r *Runner) removable(ctx context.Context, name string, t config.Target, id
 		Label: t.Label, Secrecy: t.Secrecy, Mount: mount, Managed: t.Mount == "", Verifier: verifier,
 		LockFile: StatePath(r.Config, "locks", "medium-"+t.Medium), Away: whereabouts(medium),
 	}
-	m.Repository.URL = m.Path
+	m.Repository.URL, m.Repository.Mount = m.Path, mount
 	switch of := medium.Registered.Event.Target; {
 	case of != "" && of != name:
 		m.Withdrawn = fmt.Sprintf("it belongs to target %q", of)
@@ -97,6 +94,11 @@ func (r *Runner) AddMedium(ctx context.Context, device string, about catalog.Med
 	if err != nil {
 		return Enrolled{}, err
 	}
+	release, err := r.enliven("medium-" + newID(r.Now())) // nobody unmounts it meanwhile
+	if err != nil {
+		return Enrolled{}, err
+	}
+	defer release()
 	op := fmt.Sprintf("register medium %q", about.Medium)
 	if strings.EqualFold(about.Owner, "private") {
 		const why = "it is a private device"

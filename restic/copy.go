@@ -105,7 +105,7 @@ func destination(list []Snapshot, id, short string) string {
 // environment and one set of options for both, so two that need different values
 // of one cannot meet in one run; authorities it takes from several files.
 func (c *call) reads(from, to Repo) error {
-	c.env = []string{"RESTIC_FROM_REPOSITORY=" + from.URL}
+	c.from = &from
 	c.secrets = append(c.secrets, from.secrets()...)
 	for _, kv := range from.Env {
 		key, value, _ := strings.Cut(kv, "=")

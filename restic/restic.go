@@ -56,6 +56,10 @@ type Repo struct {
 	// URL is the location as restic takes it (restic manual, "Preparing a new
 	// repository"): a path, s3:…, sftp:…, rest:…. It may hold a password.
 	URL string
+	// Mount is where the file system is mounted that URL, a path, lies on, when it may
+	// be taken away at any moment: then restic works on that file system or not at all.
+	// Empty: the path is used as it is.
+	Mount string
 	// PasswordFile is a file with the repository password.
 	PasswordFile string
 	// Fast opens the repository at next to no cost, when it has such a key. One that

@@ -30,6 +30,7 @@ type call struct {
 	slower  []string // env without a fast key in it; nil when there is none
 	writes  bool     // the verb cannot do without a lock
 	files   held     // locks to hand down
+	from    *Repo    // a second repository that is read from; nil: none
 	secrets []string // besides the repository's
 }
 
@@ -49,6 +50,18 @@ func (e *Engine) environment(r Repo, more []string) []string {
 		env = append(env, "RESTIC_CACHE_DIR="+e.CacheDir)
 	}
 	return append(append(env, r.Env...), more...)
+}
+
+// start spells a call out with its repositories held open; call release when
+// restic has ended. text blanks and names what restic says, for people.
+func (e *Engine) start(r Repo, c call, t *transcript) (cmd command.Cmd, text func(string) string, release func(), err error) {
+	r, c, p, err := pin(r, c)
+	if err != nil {
+		return cmd, nil, nil, err
+	}
+	cmd = e.command(r, c, t)
+	cmd.ExtraFiles = slices.Concat(cmd.ExtraFiles, p.files)
+	return cmd, func(s string) string { return p.named(command.Blank(s, cmd.Secrets)) }, p.release, nil
 }
 
 // command spells a call out.
@@ -75,8 +88,12 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	if len(c.tail) > 0 {
 		argv = append(append(argv, "--"), c.tail...)
 	}
+	env := c.env
+	if c.from != nil {
+		env = append([]string{"RESTIC_FROM_REPOSITORY=" + c.from.URL}, env...)
+	}
 	return command.Cmd{
-		Argv: argv, Env: e.environment(r, c.env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
+		Argv: argv, Env: e.environment(r, env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
 		StderrLine: t.stderrLine, ExtraFiles: c.files.files, OnRead: r.Meter.add,
 	}
 }
@@ -129,9 +146,13 @@ func (e *Engine) retryLock() time.Duration {
 func (e *Engine) lines(ctx context.Context, r Repo, c call, fn func(message) error) (*transcript, error) {
 	return opening(r, c, func(r Repo, c call) (*transcript, error) {
 		t := &transcript{}
-		cmd := e.command(r, c, t)
-		_, err := command.Lines(ctx, cmd, func(line []byte) error { return t.stdoutLine(line, fn) })
-		return t, verdict(c.op, err, t, blanker(cmd))
+		cmd, said, release, err := e.start(r, c, t)
+		if err != nil {
+			return t, err
+		}
+		defer release()
+		_, err = command.Lines(ctx, cmd, func(line []byte) error { return t.stdoutLine(line, fn) })
+		return t, verdict(c.op, err, t, said)
 	})
 }
 
@@ -139,9 +160,13 @@ func (e *Engine) lines(ctx context.Context, r Repo, c call, fn func(message) err
 func (e *Engine) text(ctx context.Context, r Repo, c call, fn func(line string)) (*transcript, error) {
 	return opening(r, c, func(r Repo, c call) (*transcript, error) {
 		t := &transcript{}
-		cmd := e.command(r, c, t)
-		_, err := command.Lines(ctx, cmd, func(line []byte) error { fn(string(line)); return nil })
-		return t, verdict(c.op, err, t, blanker(cmd))
+		cmd, said, release, err := e.start(r, c, t)
+		if err != nil {
+			return t, err
+		}
+		defer release()
+		_, err = command.Lines(ctx, cmd, func(line []byte) error { fn(string(line)); return nil })
+		return t, verdict(c.op, err, t, said)
 	})
 }
 
@@ -149,9 +174,13 @@ func (e *Engine) text(ctx context.Context, r Repo, c call, fn func(line string))
 func (e *Engine) output(ctx context.Context, r Repo, c call) (out []byte, err error) {
 	_, err = opening(r, c, func(r Repo, c call) (t *transcript, err error) {
 		t = &transcript{}
-		cmd := e.command(r, c, t)
+		cmd, said, release, err := e.start(r, c, t)
+		if err != nil {
+			return t, err
+		}
+		defer release()
 		out, err = command.Output(ctx, cmd, maxList)
-		return t, verdict(c.op, err, t, blanker(cmd))
+		return t, verdict(c.op, err, t, said)
 	})
 	return out, err
 }
@@ -160,16 +189,16 @@ func (e *Engine) output(ctx context.Context, r Repo, c call) (out []byte, err er
 func (e *Engine) stream(ctx context.Context, r Repo, c call, w io.Writer) error {
 	_, err := opening(r, c, func(r Repo, c call) (*transcript, error) {
 		t := &transcript{}
-		cmd := e.command(r, c, t)
+		cmd, said, release, err := e.start(r, c, t)
+		if err != nil {
+			return t, err
+		}
+		defer release()
 		cmd.Stdout, cmd.Stall = w, e.Stall
-		_, err := command.Run(ctx, cmd)
-		return t, verdict(c.op, err, t, blanker(cmd))
+		_, err = command.Run(ctx, cmd)
+		return t, verdict(c.op, err, t, said)
 	})
 	return err
-}
-
-func blanker(c command.Cmd) func(string) string {
-	return func(s string) string { return command.Blank(s, c.Secrets) }
 }
 
 // fullID returns an error unless id is a whole snapshot or repository id, 64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,8 +116,30 @@ func (l *Local) RemoveAll(context.Context) error {
 type folder struct{ target, path string }
 
 func (f folder) read(_ context.Context, name string) ([]byte, error) {
-	content, err := os.ReadFile(filepath.Join(f.path, name))
+	content, err := readSmall(filepath.Join(f.path, name))
 	return content, f.classed(err)
+}
+
+// readSmall returns a small file. What is no file, such as a pipe that nobody writes
+// to, is an error: whoever had a medium in his hands can have put one there.
+func readSmall(path string) (content []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is no file")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	content, err = io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err == nil && len(content) > maxSmall {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes", maxSmall)}
+	}
+	return content, err
 }
 
 func (f folder) create(_ context.Context, name string, content []byte) error {

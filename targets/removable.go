@@ -55,7 +55,20 @@ func (m *Removable) Ready(ctx context.Context) error {
 	if err := m.plugIn(ctx); err != nil {
 		return err
 	}
-	return m.Local.Ready(ctx)
+	return m.present(ctx, m.Local.Ready(ctx))
+}
+
+// present tells what is missing on a medium that is plugged in from a medium that is
+// away: one that was wiped does not come back by itself.
+func (m *Removable) present(ctx context.Context, err error) error {
+	if fault.KindOf(err) != fault.Absent {
+		return err
+	}
+	if _, away := m.find(ctx); away != nil {
+		return away
+	}
+	return fault.New(fault.Damaged, m.op(), fmt.Errorf("medium %q is plugged in, and what lies on it is not all there: %v", m.Medium, err),
+		"see what became of it; if it was wiped or is broken, withdraw it with \"saoluu medium stage\"")
 }
 
 // Enroll makes the folder and marks it as the site's target.
@@ -97,7 +110,7 @@ func (m *Removable) plugIn(ctx context.Context) error {
 	if err := m.mount(ctx, drive); err != nil {
 		return err
 	}
-	return m.identify(ctx)
+	return m.present(ctx, m.identify(ctx))
 }
 
 // lockPoll is how often a lock that another process holds is tried again.
@@ -133,11 +146,13 @@ func (m *Removable) find(ctx context.Context) (Drive, error) {
 }
 
 // sweep takes away the mount of a drive that was pulled out: what is written there
-// would be lost.
+// would be lost. Its mount point goes too: where it is missing, nothing can be written
+// to the disk that holds it.
 func (m *Removable) sweep() {
 	if mounted, err := mountinfo.Mounted(m.Mount); err == nil && mounted {
 		_ = unix.Unmount(m.Mount, unix.MNT_DETACH) // what cannot be taken away is no longer used either
 	}
+	_ = os.Remove(m.Mount) // fails while something is mounted there or lies in it
 }
 
 // mount makes the drive's file system appear at Mount.
@@ -156,8 +171,14 @@ func (m *Removable) mount(ctx context.Context, drive Drive) error {
 	if err := os.MkdirAll(m.Mount, 0o700); err != nil {
 		return fault.New(fault.Failed, m.op(), err, "check paths.state")
 	}
-	err := unix.Mount(drive.Device, m.Mount, drive.Format, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, "")
+	// A link on the medium could lead what is written and deleted there to any place.
+	err := unix.Mount(drive.Device, m.Mount, drive.Format, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME|unix.MS_NOSYMFOLLOW, "")
+	if err != nil {
+		_ = os.Remove(m.Mount)
+	}
 	switch {
+	case errors.Is(err, unix.EACCES) && os.Geteuid() == 0, errors.Is(err, unix.EROFS): // mount(2)
+		return fault.New(fault.Denied, m.op(), fmt.Errorf("%s can only be read: %w", drive.Device, err), "take the write protection off the medium; a disk that has put it on itself is worn out")
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fault.New(fault.Denied, m.op(), fmt.Errorf("%s may not be mounted by this user", drive.Device),
 			"let the system mount it and say where in \"mount\": docs/how-to/removable.md shows how")
@@ -175,7 +196,7 @@ func (m *Removable) awaitMount(ctx context.Context, drive Drive) error {
 	if err != nil || slices.Contains(again.Mounts, m.Mount) {
 		return err
 	}
-	return fault.New(fault.Absent, m.op(), fmt.Errorf("medium %q is plugged in as %s and not mounted at %s", m.Medium, drive.Device, m.Mount),
+	return fault.New(fault.Failed, m.op(), fmt.Errorf("medium %q is plugged in as %s and not mounted at %s", m.Medium, drive.Device, m.Mount),
 		fault.HintOf(folder{m.Name, m.Mount}.classed(touched))+"mount it there")
 }
 
@@ -291,18 +312,22 @@ func (m *Removable) taken(ctx context.Context, wanted MediumHeader) (MediumHeade
 }
 
 // Eject writes what is in memory to the medium and unmounts it, when we mounted it
-// and nobody uses it. It returns where the medium is still mounted; nothing when it
-// is safe to remove.
-func (m *Removable) Eject(ctx context.Context) (still []string, err error) {
+// and nobody uses it. busy reports whether work is under way that may use it: it is
+// asked while nobody can plug the medium in. Eject returns where the medium is still
+// mounted; nothing when it is safe to remove. One that is not there is Absent.
+func (m *Removable) Eject(ctx context.Context, busy func() (bool, error)) (still []string, err error) {
 	unlock, err := m.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	drive, err := m.find(ctx)
-	if fault.KindOf(err) == fault.Absent {
-		return nil, nil
+	switch at, err := busy(); {
+	case err != nil:
+		return nil, err
+	case at:
+		return nil, m.inUse(errors.New("a run, test, restore or upkeep is under way"))
 	}
+	drive, err := m.find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -312,12 +337,17 @@ func (m *Removable) Eject(ctx context.Context) (still []string, err error) {
 		}
 		if m.Managed {
 			if err := unix.Unmount(m.Mount, 0); err != nil {
-				return drive.Mounts, fault.New(fault.Locked, m.op(), fmt.Errorf("unmount medium %q: %w", m.Medium, err), "close what uses it, then run \"saoluu medium eject "+m.Medium+"\"")
+				return drive.Mounts, m.inUse(err)
 			}
+			_ = os.Remove(m.Mount) // as sweep does
 			drive.Mounts = slices.DeleteFunc(drive.Mounts, func(at string) bool { return at == m.Mount })
 		}
 	}
 	return drive.Mounts, nil
+}
+
+func (m *Removable) inUse(err error) error {
+	return fault.New(fault.Locked, m.op(), fmt.Errorf("unmount medium %q: %w", m.Medium, err), "close what uses it, then run \"saoluu medium eject "+m.Medium+"\"")
 }
 
 // syncMount flushes a whole file system (syncfs(2)).

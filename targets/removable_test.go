@@ -250,24 +250,87 @@ func TestMediumEjected(t *testing.T) {
 	m := registered(t, removable(t, public), d, signer)
 	held, err := os.Open(m.Mount)
 	must(t, err)
-	if _, err := m.Eject(t.Context()); fault.KindOf(err) != fault.Locked {
+	if _, err := m.Eject(t.Context(), idle); fault.KindOf(err) != fault.Locked {
 		t.Errorf("while it is used: %v", err)
 	}
 	must(t, held.Close())
 	elsewhere := t.TempDir()
 	run(t, "mount", d.device, elsewhere)
-	if still, err := m.Eject(t.Context()); err != nil || !slices.Equal(still, []string{elsewhere}) {
+	if still, err := m.Eject(t.Context(), idle); err != nil || !slices.Equal(still, []string{elsewhere}) {
 		t.Errorf("mounted elsewhere: %v, %v", still, err)
 	}
 	run(t, "umount", elsewhere)
 	for range 2 {
-		if still, err := m.Eject(t.Context()); err != nil || len(still) > 0 {
+		if still, err := m.Eject(t.Context(), idle); err != nil || len(still) > 0 {
 			t.Errorf("safe: %v, %v", still, err)
 		}
 	}
+	_, err = m.Enroll(t.Context())
+	must(t, err)
+	atWork := func() (bool, error) { return true, nil }
+	if _, err := m.Eject(t.Context(), atWork); fault.KindOf(err) != fault.Locked {
+		t.Errorf("while work is under way: %v", err)
+	}
 	d.pull(t)
-	if still, err := m.Eject(t.Context()); err != nil || len(still) > 0 {
-		t.Errorf("gone: %v, %v", still, err)
+	if _, err := m.Eject(t.Context(), idle); fault.KindOf(err) != fault.Absent {
+		t.Errorf("gone: %v", err)
+	}
+}
+
+func idle() (bool, error) { return false, nil }
+
+// What somebody did to a medium while he had it: it is neither away nor followed.
+func TestMediumTamperedWith(t *testing.T) {
+	e := engine(t)
+	signer, public := siteKeys(t)
+	outside := t.TempDir()
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, m *targets.Removable)
+		kind fault.Kind
+	}{
+		{"wiped", func(t *testing.T, m *targets.Removable) { must(t, os.RemoveAll(m.Path)) }, fault.Damaged},
+		{"no marker", func(t *testing.T, m *targets.Removable) {
+			must(t, os.Remove(filepath.Join(m.Path, targets.MarkerName)))
+		}, fault.Damaged},
+		{"header is a pipe", func(t *testing.T, m *targets.Removable) {
+			must(t, os.Remove(filepath.Join(m.Mount, targets.HeaderName)))
+			must(t, unix.Mkfifo(filepath.Join(m.Mount, targets.HeaderName), 0o600))
+		}, fault.Damaged},
+		{"header without end", func(t *testing.T, m *targets.Removable) {
+			must(t, os.Truncate(filepath.Join(m.Mount, targets.HeaderName), 1<<40))
+		}, fault.Damaged},
+		{"folder leads elsewhere", func(t *testing.T, m *targets.Removable) {
+			run(t, "cp", "-a", m.Path+"/.", outside)
+			must(t, os.RemoveAll(m.Path))
+			must(t, os.Symlink(outside, m.Path))
+		}, fault.Damaged},
+		{"write-protected", func(t *testing.T, m *targets.Removable) {
+			drives, err := targets.Drives(t.Context())
+			must(t, err)
+			for _, d := range drives {
+				if slices.Contains(d.Mounts, m.Mount) {
+					must(t, unix.Unmount(m.Mount, 0))
+					run(t, "blockdev", "--setro", d.Device)
+					t.Cleanup(func() { run(t, "blockdev", "--setrw", d.Device) })
+				}
+			}
+		}, fault.Denied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDisk(t, "mkfs.ext4", "-q")
+			m := registered(t, removable(t, public), d, signer)
+			var err error
+			m.ID, err = m.Enroll(t.Context())
+			must(t, err)
+			_, err = e.Init(t.Context(), m.Repo(), restic.InitOptions{})
+			must(t, err)
+			must(t, m.Ready(t.Context()))
+			c.do(t, m)
+			if err := m.Ready(t.Context()); fault.KindOf(err) != c.kind || fault.HintOf(err) == "" {
+				t.Errorf("%s: %v, hint %q", fault.KindOf(err), err, fault.HintOf(err))
+			}
+		})
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"saoluu/catalog"
@@ -16,47 +15,6 @@ import (
 	"saoluu/sources"
 	"saoluu/targets"
 )
-
-// Backup runs one job once. The catalog gains a started event before anything
-// else happens and a finished event however it ends; without the first there is
-// no run. The returned error is the one in the second: nil only when the run is
-// complete.
-func (r *Runner) Backup(ctx context.Context, job config.Job, t Trigger) (catalog.RunFinished, error) {
-	start, mark := r.Now(), r.Clock.Mark()
-	fin := catalog.RunFinished{
-		Run: newID(start), Job: job.Name, Class: job.Class, Category: job.Category,
-		Due: t.Due, Covers: t.Covers, LastAttempt: t.LastAttempt, Trigger: t.Word,
-		State: catalog.RunFailed, StartedAt: start.UTC(),
-		Engine: catalog.Tool{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256},
-	}
-	release, err := r.enliven(fin.Run)
-	if err != nil {
-		return fin, err
-	}
-	defer release()
-	_, err = r.Catalog.Append(ctx, catalog.RunStarted{
-		Run: fin.Run, Job: job.Name, Due: t.Due, Trigger: t.Word, Attempt: t.Attempt,
-	})
-	if err != nil {
-		return fin, err
-	}
-	err = r.save(ctx, job, &fin)
-	fin.FinishedAt = r.Now().UTC()
-	fin.ClockSuspect = r.Clock.JumpedSince(mark)
-	r.conclude(ctx, job, &fin, err)
-	if err == nil {
-		err = owed(fin)
-	}
-	events := []catalog.Event{fin}
-	smaller, looked := r.shrank(context.WithoutCancel(ctx), fin)
-	if smaller != nil {
-		events = append(events, *smaller)
-		r.Log.Warn().Str("job", job.Name).Str("run", fin.Run).Int64("bytes", smaller.Bytes).Int64("bytes_before", smaller.BytesBefore).
-			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Str("lacks", strings.Join(smaller.Lacks, " ")).Msg("far less was saved than before, or a part of it is gone")
-	}
-	_, written := r.Catalog.Append(context.WithoutCancel(ctx), events...)
-	return fin, errors.Join(err, looked, written)
-}
 
 // conclude writes an error and what it means into a run's result. A run that
 // was told to stop leaves its slot open, so that the next start catches up.
@@ -80,40 +38,6 @@ func (r *Runner) conclude(ctx context.Context, job config.Job, fin *catalog.RunF
 // passing are the kinds of failure that may go away by themselves; the others
 // are not tried again inside their slot.
 var passing = []fault.Kind{fault.Failed, fault.Absent, fault.Locked, fault.TimedOut, fault.NoSpace, fault.Unknown}
-
-// save is the backup line: it fills fin as far as it gets.
-func (r *Runner) save(ctx context.Context, job config.Job, fin *catalog.RunFinished) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Config.Engine.TotalTimeout.Std(), overTime(job.Name, r.Config.Engine.TotalTimeout.Std()))
-	defer cancel()
-	source, err := r.source(job)
-	if err != nil {
-		return err
-	}
-	first, others, err := r.firstReady(ctx, job)
-	if err != nil {
-		return err
-	}
-	dir, clean, err := r.scratch(fin.Run)
-	if err != nil {
-		return fault.New(fault.Failed, "make a scratch folder", err, "check paths.scratch")
-	}
-	payload, err := source.Prepare(ctx, dir)
-	if err != nil {
-		return errors.Join(err, clean())
-	}
-	fin.ConsistentAt = payload.At.UTC()
-	err = r.store(ctx, job, fin, first, payload)
-	err = errors.Join(err, payload.Release(), clean())
-	if len(fin.Copies) == 0 {
-		return err
-	}
-	r.measure(ctx, source, first, &fin.Copies[0])
-	if err != nil {
-		return err
-	}
-	r.copyOn(ctx, fin, source, first, others)
-	return nil
-}
 
 // overTime is the cause given to a context whose job ran too long.
 func overTime(job string, limit time.Duration) error {

@@ -12,21 +12,7 @@ import (
 	"saoluu/catalog"
 	"saoluu/internal/fault"
 	"saoluu/restic"
-	"saoluu/sources"
 )
-
-// copyOn fills the run's other targets from the first. A copy that fails leaves
-// a debt in the run, which is told as loudly as a backup that fails and is paid
-// by upkeep.
-func (r *Runner) copyOn(ctx context.Context, fin *catalog.RunFinished, source sources.Source, from place, others []place) {
-	for _, to := range others {
-		copied, err := r.copyRun(ctx, fin.Job, fin.Copies[0], from, to)
-		if err == nil {
-			r.measure(ctx, source, to, &copied)
-		}
-		fin.Copies = append(fin.Copies, copied)
-	}
-}
 
 // owed returns an error that names the targets which lack their copy of a run
 // that is otherwise complete.
@@ -44,15 +30,35 @@ func owed(fin catalog.RunFinished) error {
 		"run \"saoluu upkeep\" when the target is back; \"saoluu doctor\" says what is wrong with it")
 }
 
-// copyRun copies one run's snapshots from one target to another.
-func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
-	made, err := r.copySnapshots(ctx, job, from, to, []catalog.Copy{have})
+// copyTogether copies one run's snapshots with those of the runs that want the same
+// at that time, and by themselves when that fails: a run that cannot be copied must
+// not keep the others' copies away.
+func (r *Runner) copyTogether(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
+	if have.AddedBytes >= copyByItself {
+		return r.copyRun(ctx, job, have, from, to)
+	}
+	r.show(Progress{Job: job, Step: copyStep(to)})
+	made, together, err := r.Shared.copier(from.name, to.name).copy(ctx, r.Config, copyAsked{job, have},
+		func(ctx context.Context, all []copyAsked) (map[string]string, error) {
+			return r.copySnapshots(ctx, from, to, all)
+		})
+	if err != nil && together > 1 && ctx.Err() == nil {
+		return r.copyRun(ctx, job, have, from, to)
+	}
 	return copyOf(ctx, have, to, made, err)
 }
 
-// copySnapshots copies the snapshots of several copies in one run of restic, which
+// copyRun copies one run's snapshots from one target to another.
+func (r *Runner) copyRun(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
+	made, err := r.copySnapshots(ctx, from, to, []copyAsked{{job, have}})
+	return copyOf(ctx, have, to, made, err)
+}
+
+func copyStep(to place) string { return fmt.Sprintf("copy to %q", to.name) }
+
+// copySnapshots copies the snapshots of several runs in one call of restic, which
 // opens both repositories once, and returns the ids in the destination.
-func (r *Runner) copySnapshots(ctx context.Context, label string, from, to place, haves []catalog.Copy) (map[string]string, error) {
+func (r *Runner) copySnapshots(ctx context.Context, from, to place, all []copyAsked) (map[string]string, error) {
 	if to.unusable != nil {
 		return nil, to.unusable
 	}
@@ -60,16 +66,17 @@ func (r *Runner) copySnapshots(ctx context.Context, label string, from, to place
 		return nil, err
 	}
 	var ids []string
-	for _, have := range haves {
-		ids = append(ids, slices.Sorted(maps.Values(have.Snapshots))...)
+	for _, asked := range all {
+		ids = append(ids, slices.Sorted(maps.Values(asked.have.Snapshots))...)
 	}
-	step := fmt.Sprintf("copy to %q", to.name)
 	var made map[string]string
 	err := r.withBoth(ctx, from, to, func(source, destination restic.Repo) (err error) {
 		made, err = r.Engine.Copy(ctx, source, destination, restic.CopyRequest{
 			IDs: ids,
 			OnProgress: func(p restic.Progress) {
-				r.show(Progress{Job: label, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+				for _, asked := range all {
+					r.show(Progress{Job: asked.job, Step: copyStep(to), Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
+				}
 			},
 		})
 		return err
@@ -95,10 +102,6 @@ func copyOf(ctx context.Context, have catalog.Copy, to place, made map[string]st
 	copied.State = catalog.RunComplete
 	return copied, nil
 }
-
-// copyBatch bounds how many runs are copied by one run of restic, so that a copy
-// that is cut off loses little of what was written to the catalog.
-const copyBatch = 50
 
 // payDebts makes the copies a target lacks, oldest first; what comes from the same
 // target goes together. It ends with inside, at the latest.
@@ -142,16 +145,16 @@ func (r *Runner) payDebts(ctx, inside context.Context, to place, done *Upkept) e
 // that fails: one that cannot be read must not keep the others away.
 func (r *Runner) pay(ctx context.Context, from, to place, runs []catalog.Run, done *Upkept) error {
 	started := r.Now().UTC()
-	var haves []catalog.Copy
+	var all []copyAsked
 	for _, run := range runs {
-		haves = append(haves, *goodCopy(run))
+		all = append(all, copyAsked{run.Job, *goodCopy(run)})
 	}
-	made, together := r.copySnapshots(ctx, runs[0].Job, from, to, haves)
+	made, together := r.copySnapshots(ctx, from, to, all)
 	var problems []error
 	for i, run := range runs {
-		copied, err := copyOf(ctx, haves[i], to, made, together)
+		copied, err := copyOf(ctx, all[i].have, to, made, together)
 		if together != nil && len(runs) > 1 && ctx.Err() == nil {
-			copied, err = r.copyRun(ctx, run.Job, haves[i], from, to)
+			copied, err = r.copyRun(ctx, run.Job, all[i].have, from, to)
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("copy run %s of %q to %q: %w", run.Run, run.Job, to.name, err))

@@ -348,7 +348,11 @@ func (d *Daemon) backup(ctx context.Context, r *Runner, w work, t Trigger) (said
 	job := r.Config.Jobs[w.slot.Job]
 	t.Attempt = d.attempts(ctx, r, w) + 1
 	t.LastAttempt = t.Attempt > job.Retries
-	fin, err := r.Backup(ctx, job, t)
+	saved := r.Save(ctx, job, t)
+	if saved.CopiesOn() && d.queue.rest(w) {
+		d.dispatch(ctx)
+	}
+	fin, err := saved.Finish(ctx)
 	return outcome{{"run", fin.Run}, {"state", fin.State}}, fin.State != catalog.RunComplete && !fin.LastAttempt, err
 }
 

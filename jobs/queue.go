@@ -16,6 +16,7 @@ type queue struct {
 	limit   int                     // how many pieces of work may be under way
 	pending []work                  // oldest first
 	busy    map[[2]string]bool      // job and action under way
+	resting map[[2]string]bool      // of busy, what takes no place: it waits for others
 	waiting map[[2]string]time.Time // no attempt before then
 	look    time.Time               // no look into the catalog before then
 }
@@ -26,7 +27,7 @@ type queue struct {
 const lookCost = 200 * time.Microsecond
 
 func newQueue(limit int) *queue {
-	return &queue{limit: limit, busy: map[[2]string]bool{}, waiting: map[[2]string]time.Time{}}
+	return &queue{limit: limit, busy: map[[2]string]bool{}, resting: map[[2]string]bool{}, waiting: map[[2]string]time.Time{}}
 }
 
 func (w work) key() [2]string { return [2]string{w.slot.Job, w.slot.Action} }
@@ -35,7 +36,7 @@ func (w work) key() [2]string { return [2]string{w.slot.Job, w.slot.Action} }
 func (q *queue) hungry(now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.pending) == 0 && len(q.busy) < q.limit && !now.Before(q.look)
+	return len(q.pending) == 0 && q.free() && !now.Before(q.look)
 }
 
 // offer takes all that is due now, of found slots, in place of what was pending.
@@ -50,7 +51,7 @@ func (q *queue) offer(now time.Time, all []work, found int) {
 func (q *queue) take(now time.Time) (work, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.pending) > 0 && len(q.busy) < q.limit {
+	for len(q.pending) > 0 && q.free() {
 		w := q.pending[0]
 		q.pending = q.pending[1:]
 		if q.busy[w.key()] || now.Before(q.waiting[w.key()]) || w.slot.Due.After(now) || q.premature(w) {
@@ -65,6 +66,21 @@ func (q *queue) take(now time.Time) (work, bool) {
 	return work{}, false
 }
 
+// free reports whether there is a place. q.mu is held.
+func (q *queue) free() bool { return len(q.busy)-len(q.resting) < q.limit }
+
+// rest gives the place of w to other work, although w is still under way, and
+// reports whether it did: so many may rest and no more.
+func (q *queue) rest(w work) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.resting) >= Resting {
+		return false
+	}
+	q.resting[w.key()] = true
+	return true
+}
+
 // premature reports whether w is a restore test of a job that is being backed up:
 // after a time when nobody was there, the test would try the backup of before.
 func (q *queue) premature(w work) bool {
@@ -77,6 +93,7 @@ func (q *queue) done(w work, until time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.busy, w.key())
+	delete(q.resting, w.key())
 	delete(q.waiting, w.key())
 	if !until.IsZero() {
 		q.waiting[w.key()] = until

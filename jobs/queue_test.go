@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -103,5 +104,52 @@ func TestQueueLooksLessOftenTheMoreItFinds(t *testing.T) {
 	}
 	if !q.hungry(now.Add(10 * time.Second)) {
 		t.Error("it does not look for 10 seconds")
+	}
+}
+
+// What waits for others takes no place, is not started twice, and holds its job's
+// test back all the same.
+func TestQueueGivesThePlaceOfWhatRests(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 0, 0, 0, time.UTC)
+	q := newQueue(1)
+	q.offer(now, workFor(now, "a", "b"), 2)
+	a := takeAll(q, now)
+	if !q.rest(a[0]) {
+		t.Fatal("it may not rest")
+	}
+	b := takeAll(q, now)
+	if diff := cmp.Diff([]string{"b"}, names(b)); diff != "" {
+		t.Errorf("in its place (-want +got):\n%s", diff)
+	}
+	q.done(b[0], time.Time{})
+	if !q.hungry(now.Add(time.Minute)) {
+		t.Error("it does not look although a place is free")
+	}
+	again := workFor(now, "a", "a")
+	again[1].slot.Action = catalog.ActionTest
+	q.offer(now, again, 2)
+	if got := takeAll(q, now); got != nil {
+		t.Errorf("taken while it rests: %v", names(got))
+	}
+	q.done(a[0], time.Time{})
+	q.offer(now, again[1:], 1)
+	if got := takeAll(q, now); len(got) != 1 {
+		t.Errorf("afterwards: %v", names(got))
+	}
+}
+
+func TestQueueLetsOnlySoManyRest(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 0, 0, 0, time.UTC)
+	q := newQueue(1)
+	for i := range Resting {
+		q.offer(now, workFor(now, fmt.Sprint(i)), 1)
+		if w := takeAll(q, now); len(w) != 1 || !q.rest(w[0]) {
+			t.Fatalf("%d may not rest", i)
+		}
+	}
+	q.offer(now, workFor(now, "last", "kept out"), 2)
+	w := takeAll(q, now)
+	if len(w) != 1 || q.rest(w[0]) || q.hungry(now.Add(time.Minute)) {
+		t.Errorf("%v are under way, and there is still a place", names(w))
 	}
 }

@@ -13,12 +13,27 @@ import (
 )
 
 // Shared is what all runners of one process share: secrets handed to child
-// programs, and the gates that order access to the repositories. The zero value
-// is ready.
+// programs, the gates that order access to the repositories, and the copiers
+// between them. The zero value is ready.
 type Shared struct {
-	mu    sync.Mutex
-	files map[config.Secret]*os.File
-	gates map[string]*restic.Gate
+	mu      sync.Mutex
+	files   map[config.Secret]*os.File
+	gates   map[string]*restic.Gate
+	copiers map[[2]string]*copier
+}
+
+// copier returns the one that copies from one target to another in this process.
+func (k *Shared) copier(from, to string) *copier {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	way := [2]string{from, to}
+	if k.copiers == nil {
+		k.copiers = map[[2]string]*copier{}
+	}
+	if k.copiers[way] == nil {
+		k.copiers[way] = &copier{}
+	}
+	return k.copiers[way]
 }
 
 // gate returns the one gate of a target in this process.

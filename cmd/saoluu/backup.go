@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"saoluu/catalog"
 	"saoluu/config"
@@ -18,7 +17,8 @@ import (
 )
 
 const backupHelp = `backup runs the named jobs now, outside their schedule, or all of them. Runs to
-one target overlap up to the target's limit. Each run is one object with --json:
+one target overlap up to the target's limit; their copies to other targets go
+together while they wait for each other. Each run is one object with --json:
 {job, run, state, parts, bytes, copies:[{target, snapshot}]}.
 
 Exit status: 0 when every run is complete, 3 when one is incomplete or a copy is
@@ -30,8 +30,12 @@ func backupCommand(a *app) *cobra.Command {
 	c.Flags().BoolVar(&all, "all", false, "run every job")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per run")
 	c.RunE = func(cmd *cobra.Command, names []string) error {
-		return a.each(cmd.Context(), names, all, func(ctx context.Context, s *site, job config.Job, out func(func(io.Writer))) error {
-			fin, err := s.Backup(ctx, job, jobs.Manual())
+		return a.each(cmd.Context(), names, all, func(ctx context.Context, s *site, job config.Job, mine *place, out func(func(io.Writer))) error {
+			saved := s.Save(ctx, job, jobs.Manual())
+			if saved.CopiesOn() {
+				mine.rest()
+			}
+			fin, err := saved.Finish(ctx)
 			s.meter.done(job.Name)
 			out(func(w io.Writer) { printRun(w, fin, asJSON) })
 			return err
@@ -43,7 +47,7 @@ func backupCommand(a *app) *cobra.Command {
 // each runs work for the chosen jobs, as many at once as the targets take.
 // Errors are printed as they come, with the job they belong to; the returned
 // error carries the worst exit code and nothing more to say.
-func (a *app) each(ctx context.Context, names []string, all bool, work func(context.Context, *site, config.Job, func(func(io.Writer))) error) (err error) {
+func (a *app) each(ctx context.Context, names []string, all bool, work func(context.Context, *site, config.Job, *place, func(func(io.Writer))) error) (err error) {
 	s, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -60,21 +64,22 @@ func (a *app) each(ctx context.Context, names []string, all bool, work func(cont
 		print(os.Stdout)
 	}
 	var results []error
-	group, _ := errgroup.WithContext(ctx)
-	group.SetLimit(jobs.Workers(s.Config))
+	var group sync.WaitGroup
+	free := newPlaces(s.Config)
 	for _, job := range picked {
-		group.Go(func() error {
-			err := work(ctx, s, job, out)
+		mine := free.take()
+		group.Go(func() {
+			defer mine.leave()
+			err := work(ctx, s, job, mine, out)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				printError(os.Stderr, fmt.Errorf("job %q: %w", job.Name, err))
 			}
 			results = append(results, err)
-			return nil
 		})
 	}
-	_ = group.Wait() // the work's errors are in results
+	group.Wait()
 	return worst(results)
 }
 

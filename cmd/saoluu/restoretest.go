@@ -36,7 +36,7 @@ func testCommand(a *app) *cobra.Command {
 		if err := parseDate(date, &pick.Date); err != nil {
 			return err
 		}
-		return a.each(cmd.Context(), names, all, func(ctx context.Context, s *site, job config.Job, out func(func(io.Writer))) error {
+		return a.each(cmd.Context(), names, all, func(ctx context.Context, s *site, job config.Job, _ *place, out func(func(io.Writer))) error {
 			fin, err := s.Test(ctx, job, pick, jobs.Manual())
 			s.meter.done(job.Name)
 			out(func(w io.Writer) { printTest(w, s, fin, asJSON) })

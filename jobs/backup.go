@@ -2,19 +2,146 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"saoluu/catalog"
 	"saoluu/config"
 	"saoluu/internal/fault"
-	"saoluu/restic"
 	"saoluu/sources"
-	"saoluu/targets"
 )
+
+// A Saved is a run under way whose source has been read, well or badly. What is
+// left of it are its copies to the other targets and its end: call Finish once.
+type Saved struct {
+	r       *Runner
+	job     config.Job
+	fin     catalog.RunFinished
+	err     error // of saving
+	source  sources.Source
+	from    place         // holds the first copy
+	others  []place       // should hold one each
+	until   time.Time     // the end of the run's total time
+	mark    time.Duration // of the clock, when the run began
+	release func()        // of the run's lock; nil when the run could not be begun
+}
+
+// Save begins a run of a job and saves its source on the first target that is
+// ready. The catalog gains a started event before anything else happens; without it
+// there is no run. Whatever happens is told by Finish.
+func (r *Runner) Save(ctx context.Context, job config.Job, t Trigger) *Saved {
+	start, mark := r.Now(), r.Clock.Mark()
+	s := &Saved{r: r, job: job, mark: mark, fin: catalog.RunFinished{
+		Run: newID(start), Job: job.Name, Class: job.Class, Category: job.Category,
+		Due: t.Due, Covers: t.Covers, LastAttempt: t.LastAttempt, Trigger: t.Word,
+		State: catalog.RunFailed, StartedAt: start.UTC(),
+		Engine: catalog.Tool{Name: "restic", Version: r.Engine.Version, SHA256: r.Engine.SHA256},
+	}}
+	release, err := r.enliven(s.fin.Run)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	_, err = r.Catalog.Append(ctx, catalog.RunStarted{
+		Run: s.fin.Run, Job: job.Name, Due: t.Due, Trigger: t.Word, Attempt: t.Attempt,
+	})
+	if err != nil {
+		s.err = err
+		release()
+		return s
+	}
+	s.release, s.err = release, s.save(ctx)
+	return s
+}
+
+// save is the backup line up to the first copy: it fills s.fin as far as it gets.
+func (s *Saved) save(ctx context.Context) (err error) {
+	r, job, fin := s.r, s.job, &s.fin
+	limit := r.Config.Engine.TotalTimeout.Std()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, overTime(job.Name, limit))
+	defer cancel()
+	s.until, _ = ctx.Deadline()
+	if s.source, err = r.source(job); err != nil {
+		return err
+	}
+	if s.from, s.others, err = r.firstReady(ctx, job); err != nil {
+		return err
+	}
+	dir, clean, err := r.scratch(fin.Run)
+	if err != nil {
+		return fault.New(fault.Failed, "make a scratch folder", err, "check paths.scratch")
+	}
+	payload, err := s.source.Prepare(ctx, dir)
+	if err != nil {
+		return errors.Join(err, clean())
+	}
+	fin.ConsistentAt = payload.At.UTC()
+	err = r.store(ctx, job, fin, s.from, payload)
+	err = errors.Join(err, payload.Release(), clean())
+	if len(fin.Copies) == 0 {
+		return err
+	}
+	r.measure(ctx, s.source, s.from, &fin.Copies[0])
+	return err
+}
+
+// CopiesOn reports whether Finish copies to other targets, and so may wait for
+// other runs to do so together with them.
+func (s *Saved) CopiesOn() bool { return s.err == nil && len(s.others) > 0 }
+
+// Finish copies a run on and writes its finished event into the catalog, however it
+// ended. The returned error is the one in the event, or names the copies that are
+// owed; nil only when the run is complete with all its copies.
+func (s *Saved) Finish(ctx context.Context) (catalog.RunFinished, error) {
+	if s.release == nil {
+		return s.fin, s.err
+	}
+	defer s.release()
+	if s.CopiesOn() {
+		s.copyOn(ctx)
+	}
+	r, err := s.r, s.err
+	s.fin.FinishedAt = r.Now().UTC()
+	s.fin.ClockSuspect = r.Clock.JumpedSince(s.mark)
+	r.conclude(ctx, s.job, &s.fin, err)
+	if err == nil {
+		err = owed(s.fin)
+	}
+	events := []catalog.Event{s.fin}
+	smaller, looked := r.shrank(context.WithoutCancel(ctx), s.fin)
+	if smaller != nil {
+		events = append(events, *smaller)
+		r.Log.Warn().Str("job", s.job.Name).Str("run", s.fin.Run).Int64("bytes", smaller.Bytes).Int64("bytes_before", smaller.BytesBefore).
+			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Str("lacks", strings.Join(smaller.Lacks, " ")).Msg("far less was saved than before, or a part of it is gone")
+	}
+	_, written := r.Catalog.Append(context.WithoutCancel(ctx), events...)
+	return s.fin, errors.Join(err, looked, written)
+}
+
+// copyOn fills the run's other targets from the first. A copy that fails leaves
+// a debt in the run, which is told as loudly as a backup that fails and is paid
+// by upkeep.
+func (s *Saved) copyOn(ctx context.Context) {
+	r := s.r
+	ctx, cancel := context.WithDeadlineCause(ctx, s.until, overTime(s.job.Name, r.Config.Engine.TotalTimeout.Std()))
+	defer cancel()
+	for _, to := range s.others {
+		copied, err := r.copyTogether(ctx, s.job.Name, s.fin.Copies[0], s.from, to)
+		if err == nil {
+			r.measure(ctx, s.source, to, &copied)
+		}
+		s.fin.Copies = append(s.fin.Copies, copied)
+	}
+}
+
+// overTime is the cause given to a context whose job ran too long.
+func overTime(job string, limit time.Duration) error {
+	return fault.New(fault.TimedOut, fmt.Sprintf("job %q", job), fmt.Errorf("over its total time limit of %s; ended", limit),
+		"find out what hung, or raise engine.total_timeout")
+}
 
 // conclude writes an error and what it means into a run's result. A run that
 // was told to stop leaves its slot open, so that the next start catches up.
@@ -38,189 +165,3 @@ func (r *Runner) conclude(ctx context.Context, job config.Job, fin *catalog.RunF
 // passing are the kinds of failure that may go away by themselves; the others
 // are not tried again inside their slot.
 var passing = []fault.Kind{fault.Failed, fault.Absent, fault.Locked, fault.TimedOut, fault.NoSpace, fault.Unknown}
-
-// overTime is the cause given to a context whose job ran too long.
-func overTime(job string, limit time.Duration) error {
-	return fault.New(fault.TimedOut, fmt.Sprintf("job %q", job), fmt.Errorf("over its total time limit of %s; ended", limit),
-		"find out what hung, or raise engine.total_timeout")
-}
-
-// store writes every part into one repository while the facts are taken in the
-// same consistent view. Every part is tried; one that fails fails the run.
-func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, p sources.Payload) error {
-	facts := make(chan factsResult, 1)
-	if !p.FactsLast {
-		go func() { facts <- takeFacts(ctx, p) }()
-	}
-
-	copied := catalog.Copy{Target: to.name, State: catalog.RunComplete, Snapshots: map[string]string{}, Encryption: catalog.EncryptionRestic}
-	var problems []error
-	for _, part := range p.Parts {
-		result, summary, err := r.storePart(ctx, job, fin, to, part)
-		fin.Parts = append(fin.Parts, result)
-		if summary.SnapshotID != "" {
-			copied.Snapshots[part.Name] = summary.SnapshotID
-			copied.AddedBytes += summary.Stored
-		}
-		if err != nil {
-			copied.State = worse(copied.State, result.State)
-			problems = append(problems, err)
-		}
-	}
-	if p.FactsLast {
-		facts <- takeFacts(ctx, p)
-	}
-	taken := <-facts
-	fin.Copies = []catalog.Copy{copied}
-	if taken.err != nil {
-		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("take facts of %q", job.Name), taken.err, fault.HintOf(taken.err)))
-	}
-	if err := r.keepFacts(ctx, fin, taken.facts); err != nil {
-		problems = append(problems, err)
-	}
-	return joinParts(problems, copied.State)
-}
-
-type factsResult struct {
-	facts []sources.Fact
-	err   error
-}
-
-func takeFacts(ctx context.Context, p sources.Payload) factsResult {
-	if p.Facts == nil {
-		return factsResult{}
-	}
-	facts, err := p.Facts(ctx)
-	return factsResult{facts, err}
-}
-
-// keepFacts puts the facts document beside the ledger and its digest into the run.
-func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts []sources.Fact) error {
-	if len(facts) == 0 {
-		return nil
-	}
-	doc, err := json.Marshal(facts)
-	if err != nil {
-		return err
-	}
-	sum, err := r.Catalog.PutFacts(context.WithoutCancel(ctx), doc)
-	if err != nil {
-		return err
-	}
-	fin.Facts = &catalog.Blob{SHA256: sum, Count: len(facts)}
-	return nil
-}
-
-// storePart writes one part and proves, where the target can, that its snapshot
-// is there: restic's exit status alone is not believed.
-func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.RunFinished, to place, part sources.Part) (catalog.Part, restic.Summary, error) {
-	result := catalog.Part{Name: part.Name, File: part.Filename, State: catalog.RunFailed}
-	request, err := r.request(ctx, job, fin, to, part)
-	if err != nil {
-		result.Error = r.public(job, err)
-		return result, restic.Summary{}, err
-	}
-	step := fmt.Sprintf("backup to %q", to.name)
-	request.OnProgress = func(p restic.Progress) {
-		r.show(Progress{Job: job.Name, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
-	}
-	summary, err := r.Engine.Backup(ctx, to.target.Repo(), request)
-	result.Bytes, result.Files = summary.Bytes, summary.Files
-	if summary.Digest != nil {
-		result.Files, result.SHA256 = 0, summary.Digest.SHA256
-	}
-	if err == nil {
-		err = r.fresh(ctx, job, to, part, summary.SnapshotID)
-	}
-	if err == nil && len(part.Paths) > 0 && summary.Files == 0 {
-		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), errors.New("there is no file at all in its paths"),
-			"check that what should be there is mounted")
-	}
-	if err == nil && part.Dump != nil && summary.Bytes == 0 {
-		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), fmt.Errorf("the program of part %q wrote nothing", part.Name),
-			"run it by hand to see what it says")
-	}
-	switch {
-	case err == nil:
-		result.State = catalog.RunComplete
-	case fault.KindOf(err) == fault.Incomplete && summary.SnapshotID != "":
-		result.State, result.Error = catalog.RunIncomplete, r.public(job, err)
-	default:
-		result.Error = r.public(job, err)
-	}
-	return result, summary, err
-}
-
-// fresh fails when a target that can tell does not hold the snapshot, or when it
-// is the one that was there before: a new snapshot has a name of its own.
-func (r *Runner) fresh(ctx context.Context, job config.Job, to place, part sources.Part, id string) error {
-	last, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
-	if err != nil {
-		return err
-	}
-	if id == last {
-		return fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s as new, and it is the one of the last run", id),
-			"check that the program is a genuine restic")
-	}
-	return present(ctx, to, id)
-}
-
-// present fails when a target that can tell does not hold the snapshot.
-func present(ctx context.Context, to place, id string) error {
-	finder, can := to.target.(targets.Finder)
-	if !can {
-		return nil
-	}
-	held, err := finder.HasSnapshot(ctx, id)
-	if err == nil && !held {
-		err = fault.New(fault.Damaged, fmt.Sprintf("target %q", to.name), fmt.Errorf("restic reported snapshot %s, and the target does not hold it whole", id),
-			"check that the program is a genuine restic (\"saoluu doctor\" shows which one), and the storage below the target")
-	}
-	return err
-}
-
-// worse returns the worse of two states of parts.
-func worse(a, b string) string {
-	if a == catalog.RunFailed || b == catalog.RunFailed {
-		return catalog.RunFailed
-	}
-	if a == catalog.RunIncomplete || b == catalog.RunIncomplete {
-		return catalog.RunIncomplete
-	}
-	return a
-}
-
-// joinParts makes one error of the parts' errors. The run is incomplete only
-// when nothing failed outright.
-func joinParts(problems []error, state string) error {
-	if len(problems) == 0 {
-		return nil
-	}
-	kind := fault.Incomplete
-	if state == catalog.RunFailed {
-		kind = failureKind(problems)
-	}
-	if len(problems) == 1 && fault.KindOf(problems[0]) == kind {
-		return problems[0]
-	}
-	return fault.New(kind, "", errors.Join(problems...), firstHint(problems))
-}
-
-// failureKind returns the kind of the first outright failure.
-func failureKind(problems []error) fault.Kind {
-	for _, err := range problems {
-		if kind := fault.KindOf(err); kind != fault.Incomplete {
-			return kind
-		}
-	}
-	return fault.Failed
-}
-
-func firstHint(problems []error) string {
-	for _, err := range problems {
-		if hint := fault.HintOf(err); hint != "" {
-			return hint
-		}
-	}
-	return ""
-}

@@ -78,12 +78,13 @@ type Job struct {
 }
 
 // Source says how the data are read. Its keys depend on type: files is folders
-// and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres one, several or all
-// databases of a PostgreSQL server with its roles and settings.
+// and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
+// databases of a server with its roles, or users and grants. A mariadb source reads
+// MySQL servers too.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|command"`
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|command"`
 
 	// The program and its arguments. It is run as it is written, without a shell,
 	// and what it writes to its standard output is the backup. An exit status other
@@ -127,44 +128,53 @@ type Source struct {
 	// Example: path = "/srv/app/app.db"
 	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`
 
-	// Folder of the server's socket, or its host name or address.
+	// The server's host name or address; or, for postgres, the folder of its socket
+	// and, for mariadb, the socket itself, with /run/mysqld/mysqld.sock as the default.
 	// Example: host = "/var/run/postgresql"
-	Host string `toml:"host,omitempty" of:"postgres" default:"/var/run/postgresql"`
+	Host string `toml:"host,omitempty" of:"postgres|mariadb" default:"/var/run/postgresql"`
 
-	// The server's port; it is part of the socket's name too.
+	// The server's port; with postgres it is part of the socket's name too. The
+	// default for mariadb is 3306.
 	// Example: port = 5432
-	Port int `toml:"port,omitempty" of:"postgres" default:"5432" range:"1-65535"`
+	Port int `toml:"port,omitempty" of:"postgres|mariadb" default:"5432" range:"1-65535"`
 
-	// The role that reads the database; it needs pg_read_all_data.
+	// The role that reads the database; it needs pg_read_all_data. The user of a
+	// mariadb source needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*.
 	// Example: user = "saoluu"
-	User string `toml:"user,omitempty" need:"true" of:"postgres"`
+	User string `toml:"user,omitempty" need:"true" of:"postgres|mariadb"`
 
-	// The role's or the program's password, as a reference. Not needed for peer
-	// authentication on a socket.
+	// The role's or the program's password, as a reference. Not needed where the
+	// server knows the user of a socket.
 	// Example: password = "credential:qlvb-db"
-	Password Secret `toml:"password,omitempty" of:"postgres|command"`
+	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|command"`
 
 	// The name of the database. Exactly one of database, databases and all is set.
 	// Example: database = "qlvb"
-	Database string `toml:"database,omitempty" of:"postgres"`
+	Database string `toml:"database,omitempty" of:"postgres|mariadb"`
 
 	// The names of several databases of the server: one run saves them all.
 	// Example: databases = ["qlvb", "motcua"]
-	Databases []string `toml:"databases,omitempty" of:"postgres"`
+	Databases []string `toml:"databases,omitempty" of:"postgres|mariadb"`
 
 	// Whether to save all databases of the server, also those that are made later.
 	// Example: all = true
-	All bool `toml:"all,omitempty" of:"postgres" default:"false"`
+	All bool `toml:"all,omitempty" of:"postgres|mariadb" default:"false"`
 
 	// How the connection is protected; not on a socket. The default is
-	// verify-full, and prefer on the machine itself.
+	// verify-full, and on the machine itself prefer for postgres, disable for
+	// mariadb, which knows disable, require and verify-full.
 	// Example: sslmode = "verify-full"
-	SSLMode string `toml:"sslmode,omitempty" of:"postgres" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
+	SSLMode string `toml:"sslmode,omitempty" of:"postgres|mariadb" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
 
-	// Absolute path of the folder with pg_dump and pg_dumpall. The default
-	// finds the server's own major version.
+	// Absolute path of the file with the authorities that the server's certificate
+	// is checked against. The default are the system's.
+	// Example: ca = "/etc/saoluu/db-ca.pem"
+	CA string `toml:"ca,omitempty" of:"mariadb"`
+
+	// Absolute path of the folder with pg_dump and pg_dumpall, or mariadb-dump. The
+	// default finds the server's own major version, or the one along PATH.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
-	Bin string `toml:"bin,omitempty" of:"postgres"`
+	Bin string `toml:"bin,omitempty" of:"postgres|mariadb"`
 }
 
 // RestoreTest says how it is proved that a job's backups restore. The facts
@@ -188,7 +198,7 @@ type RestoreTest struct {
 	Checks []Check `toml:"checks,omitempty"`
 
 	// Absolute path of the folder with the programs of the throwaway server,
-	// for a postgres source. The default finds the server's major version.
+	// for a postgres or mariadb source. The default finds the server's major version.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
 	Bin string `toml:"bin,omitempty"`
 }
@@ -201,7 +211,7 @@ type Check struct {
 	// Example: name = "documents are there"
 	Name string `toml:"name,omitempty"`
 
-	// A query with one value, for sqlite and postgres sources.
+	// A query with one value, for sqlite, postgres and mariadb sources.
 	// Example: sql = "SELECT count(*) FROM van_ban"
 	SQL string `toml:"sql,omitempty"`
 

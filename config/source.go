@@ -29,9 +29,28 @@ func (c checker) oneOf(s *Source, n *node) {
 	}
 }
 
-// postgres checks how the server is reached. A password must not travel over
+// mariadb gives what it shares with postgres the defaults of its own.
+func (c checker) mariadb(s *Source, n *node) {
+	if len(n.written("host")) == 0 {
+		s.Host = "/run/mysqld/mysqld.sock"
+	}
+	if len(n.written("port")) == 0 {
+		s.Port = 3306
+	}
+	c.absolute(n, "ca", s.CA)
+	modes := []string{"disable", "require", "verify-full"}
+	if n.good("sslmode") && !slices.Contains(modes, s.SSLMode) {
+		c.tell(n, "sslmode", fmt.Sprintf("a mariadb source has no sslmode %q", s.SSLMode), "choose one of: "+strings.Join(modes, ", "))
+	}
+	c.server(s, n)
+	if s.SSLMode == "prefer" {
+		s.SSLMode = "disable"
+	}
+}
+
+// server checks how a database server is reached. A password must not travel over
 // the network in the clear because nobody said otherwise.
-func (c checker) postgres(s *Source, n *node) {
+func (c checker) server(s *Source, n *node) {
 	c.oneOf(s, n)
 	for _, key := range []string{"user", "database"} {
 		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
@@ -40,7 +59,7 @@ func (c checker) postgres(s *Source, n *node) {
 	}
 	socket := strings.HasPrefix(s.Host, "/")
 	if n.good("host") && (s.Host == "" || strings.ContainsAny(s.Host, " ,?&") || (socket && !isCleanPath(s.Host))) {
-		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", s.Host), "write the folder of the socket, or one host name or address")
+		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", s.Host), "write the path of the socket (for postgres, of its folder), or one host name or address")
 	}
 	if socket && n.good("sslmode") {
 		c.tell(n, "sslmode", "a connection over a socket has no sslmode", "remove it, or write a host name in host")

@@ -119,7 +119,9 @@ func (c checker) source(j *Job, n *node) {
 			c.apart(j, n, "path", s.Path)
 		}
 	case "postgres":
-		c.postgres(s, n)
+		c.server(s, n)
+	case "mariadb":
+		c.mariadb(s, n)
 	case "command":
 		c.command(j, s, n)
 	}
@@ -159,6 +161,9 @@ func (c checker) apart(j *Job, n *node, key, path string) {
 	}
 }
 
+// isServer tells the kinds of source that are databases of a server.
+func isServer(kind string) bool { return kind == "postgres" || kind == "mariadb" }
+
 func isThisMachine(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || (err == nil && addr.IsLoopback())
@@ -187,8 +192,8 @@ func (c checker) restoreTest(j *Job, n *node) {
 	if n.inner("source").good("type") {
 		kind = j.Source.Type
 	}
-	if tn.good("bin") && kind != "" && kind != "postgres" {
-		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres, not %q", "bin", kind), "remove it")
+	if tn.good("bin") && kind != "" && !isServer(kind) {
+		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres or mariadb, not %q", "bin", kind), "remove it")
 	}
 	if checks := tn.inner("checks"); checks != nil {
 		for i, check := range checks.nodes {
@@ -234,10 +239,10 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.tell(n, subject, "the output of a program is one file, of which nothing is known but by a program", "use run, or let the program leave files in a folder")
 	case subject == "sql":
 		c.comparison(k, n, compared)
-		if n.good("database") && (kind != "postgres" || len(j.Source.Databases) > 0 && !slices.Contains(j.Source.Databases, k.Database)) {
+		if n.good("database") && (!isServer(kind) || len(j.Source.Databases) > 0 && !slices.Contains(j.Source.Databases, k.Database)) {
 			c.tell(n, "database", fmt.Sprintf("the source has no database %q to choose", k.Database), "leave it out, or name one of the source's databases")
 		}
-	case kind == "sqlite" || kind == "postgres":
+	case kind == "sqlite" || isServer(kind):
 		c.tell(n, subject, fmt.Sprintf("a %s source has no files to look at", kind), "use sql")
 	case len(compared) > 0:
 		c.tell(n, compared[0], fmt.Sprintf("%q goes with sql, not with %s", compared[0], subject), "remove it")

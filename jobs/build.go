@@ -29,13 +29,20 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		return r.program(s)
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, Now: r.Now}, nil
+	case "mariadb":
+		password, err := r.password(s)
+		if err != nil {
+			return nil, err
+		}
+		return &sources.MariaDB{
+			Host: s.Host, Port: s.Port, User: s.User, Password: password,
+			Database: s.Database, Databases: s.Databases, All: s.All,
+			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
+		}, nil
 	case "postgres":
-		var password string
-		if s.Password != "" {
-			var err error
-			if password, err = s.Password.Resolve(r.secrets()); err != nil {
-				return nil, err
-			}
+		password, err := r.password(s)
+		if err != nil {
+			return nil, err
 		}
 		return &sources.Postgres{
 			Host: s.Host, Port: s.Port, User: s.User, Password: password,
@@ -49,14 +56,22 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 // program makes the source of a program's output.
 func (r *Runner) program(s config.Source) (sources.Source, error) {
 	c := &sources.Command{Argv: s.Argv, Filename: s.Filename, Folder: s.Folder, FactsMode: s.Facts, Now: r.Now}
-	if s.Password != "" {
-		password, err := s.Password.Resolve(r.secrets())
-		if err != nil {
-			return nil, err
-		}
-		c.Password, c.PasswordEnv = password, s.PasswordEnv
+	var err error
+	if c.Password, err = r.password(s); err != nil {
+		return nil, err
+	}
+	if c.Password != "" {
+		c.PasswordEnv = s.PasswordEnv
 	}
 	return c, nil
+}
+
+// password resolves the secret of a source; "" where it has none.
+func (r *Runner) password(s config.Source) (string, error) {
+	if s.Password == "" {
+		return "", nil
+	}
+	return s.Password.Resolve(r.secrets())
 }
 
 // filledByRuns lists the targets that a run of a job fills itself. Media get theirs

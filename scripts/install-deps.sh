@@ -22,6 +22,8 @@ readonly needs="
 git                                 git              version stamp, tests
 /usr/lib/postgresql/*/bin/initdb    postgresql       throwaway PostgreSQL servers
 /usr/lib/postgresql/*/bin/pgbench   postgresql-contrib  demo and bench data
+mariadbd                            mariadb-server   throwaway MariaDB servers
+mariadb-dump                        mariadb-client   dumps of MariaDB
 sqlite3                             sqlite3          a second opinion on SQLite files
 losetup                             util-linux       measuring separation on real block devices
 setpriv                             util-linux       running servers as somebody without rights

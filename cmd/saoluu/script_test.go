@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
-		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand,
+		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand, "maria": mariaCommand,
 		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand,
 	}
 	maps.Copy(all, moreCommands())
@@ -78,6 +78,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Values[processesKey{}] = processes{}
 	env.Values[serversKey{}] = servers{}
 	env.Values[frontKey{}] = &front{}
+	env.Values[mariaKey{}] = &mariaServer{}
 	// Other users must pass through: servers run unprivileged.
 	for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
 		if err := os.Chmod(dir, 0o755); err != nil {
@@ -151,6 +152,8 @@ func condition(name string) (bool, error) {
 	case "postgres":
 		_, err := pgBin()
 		return err == nil, nil
+	case "mariadb":
+		return mariaMissing() == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

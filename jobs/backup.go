@@ -54,6 +54,11 @@ func (r *Runner) Save(ctx context.Context, job config.Job, t Trigger) *Saved {
 		return s
 	}
 	s.release, s.err = release, s.save(ctx)
+	if s.err != nil {
+		for _, to := range s.others {
+			r.Shared.copier(s.from.name, to.name).dismiss()
+		}
+	}
 	return s
 }
 
@@ -69,6 +74,9 @@ func (s *Saved) save(ctx context.Context) (err error) {
 	}
 	if s.from, s.others, err = r.firstReady(ctx, job); err != nil {
 		return err
+	}
+	for _, to := range s.others {
+		r.Shared.copier(s.from.name, to.name).expect()
 	}
 	dir, clean, err := r.scratch(fin.Run)
 	if err != nil {

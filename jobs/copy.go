@@ -30,15 +30,17 @@ func owed(fin catalog.RunFinished) error {
 		"run \"saoluu upkeep\" when the target is back; \"saoluu doctor\" says what is wrong with it")
 }
 
-// copyTogether copies one run's snapshots with those of the runs that want the same
-// at that time, and by themselves when that fails: a run that cannot be copied must
-// not keep the others' copies away.
+// copyTogether copies one run's snapshots, which its copier expects, with those of the
+// runs that want the same at that time, and by themselves when that fails: a run that
+// cannot be copied must not keep the others' copies away.
 func (r *Runner) copyTogether(ctx context.Context, job string, have catalog.Copy, from, to place) (catalog.Copy, error) {
+	copier := r.Shared.copier(from.name, to.name)
 	if have.AddedBytes >= copyByItself {
+		copier.dismiss()
 		return r.copyRun(ctx, job, have, from, to)
 	}
 	r.show(Progress{Job: job, Step: copyStep(to)})
-	made, together, err := r.Shared.copier(from.name, to.name).copy(ctx, r.Config, copyAsked{job, have},
+	made, together, err := copier.copy(ctx, r.Config, copyAsked{job, have},
 		func(ctx context.Context, all []copyAsked) (map[string]string, error) {
 			return r.copySnapshots(ctx, from, to, all)
 		})

@@ -14,6 +14,9 @@ const (
 	// copyBatch bounds how many runs are copied by one run of restic, so that a copy
 	// that is cut off loses little of what was written to the catalog.
 	copyBatch = 50
+	// copyGather is how long a run that has its first copy waits for the runs that
+	// are still at theirs: of a night of small jobs, some come every second.
+	copyGather = 5 * time.Second
 	// copyPatience is how long a run waits for the copy that is under way before the
 	// runs that wait are copied beside it: one that takes hours keeps nobody waiting.
 	copyPatience = time.Minute
@@ -28,12 +31,14 @@ const (
 const Resting = copyBatch
 
 // A copier makes the copies between two targets for all runs of the process. What
-// is asked of it while it copies goes together in its next call of restic, which
-// costs the same for many as for one. The zero value is ready.
+// is asked of it while it copies, or while others are about to ask, goes together in
+// its next call of restic, which costs the same for many as for one. The zero value
+// is ready.
 type copier struct {
-	mu      sync.Mutex
-	next    []*batch // not begun, oldest first
-	current *batch   // the one that the next wait for; nil when none
+	mu       sync.Mutex
+	expected int      // runs that are about to ask
+	next     []*batch // not begun, oldest first
+	current  *batch   // the one that the next wait for; nil when none
 }
 
 // copyAsked is one run to be copied.
@@ -50,6 +55,8 @@ type batch struct {
 	config *config.Config
 	asked  []*copyAsked // those that left before it was begun are not among them
 	here   int          // how many runs still wait for it
+	ripe   bool         // waits no longer for those that are expected
+	timer  *time.Timer  // makes it ripe
 	copy   func() (map[string]string, error)
 	cancel context.CancelCauseFunc // of copy
 	done   chan struct{}           // closed when made and err are set
@@ -57,8 +64,23 @@ type batch struct {
 	err    error
 }
 
-// copy has a run copied, together with all others that wait, by one call of do for
-// all of them. It returns the ids in the destination and how many went together.
+// expect says that a run is about to ask, by copy, or not to after all, by dismiss.
+func (c *copier) expect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected++
+}
+
+// dismiss says that a run that was expected does not ask.
+func (c *copier) dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expected--
+	c.begin()
+}
+
+// copy has a run that was expected copied, together with all others that wait, by one
+// call of do for all of them. It returns the ids in the destination and how many went together.
 // Runs of another configuration are never among them. When ctx ends, the others'
 // copies go on; do is ended when nobody waits for it any more.
 func (c *copier) copy(ctx context.Context, conf *config.Config, asked copyAsked, do copyFunc) (made map[string]string, together int, err error) {
@@ -84,9 +106,11 @@ func (c *copier) join(ctx context.Context, conf *config.Config, asked *copyAsked
 		b = c.next[n-1]
 	} else {
 		b = newBatch(ctx, conf, do)
+		b.timer = time.AfterFunc(copyGather, func() { c.ripen(b) })
 		c.next = append(c.next, b)
 	}
 	b.asked, b.here = append(b.asked, asked), b.here+1
+	c.expected--
 	c.begin()
 	return b
 }
@@ -106,13 +130,26 @@ func newBatch(ctx context.Context, conf *config.Config, do copyFunc) *batch {
 	return b
 }
 
-// begin starts the oldest batch when none is under way. c.mu is held.
+// ripen lets a batch begin without those that are expected.
+func (c *copier) ripen(b *batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.ripe = true
+	c.begin()
+}
+
+// begin starts the oldest batch when none is under way, unless others are expected
+// to join it. c.mu is held.
 func (c *copier) begin() {
 	if c.current != nil || len(c.next) == 0 {
 		return
 	}
 	b := c.next[0]
+	if c.expected > 0 && !b.ripe && len(b.asked) < copyBatch && len(c.next) == 1 {
+		return
+	}
 	c.current, c.next = b, c.next[1:]
+	b.timer.Stop()
 	late := time.AfterFunc(copyPatience, func() { c.over(b) })
 	go func() {
 		b.made, b.err = b.copy()
@@ -143,6 +180,7 @@ func (c *copier) leave(b *batch, asked *copyAsked, why error) (last bool) {
 		b.asked = slices.DeleteFunc(b.asked, func(other *copyAsked) bool { return other == asked })
 		if b.here == 0 {
 			c.next = slices.Delete(c.next, i, i+1)
+			b.timer.Stop()
 			b.err = why
 			close(b.done)
 		}

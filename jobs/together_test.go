@@ -55,6 +55,7 @@ func (s *slowCopy) do(ctx context.Context, all []copyAsked) (map[string]string, 
 // ask has a run copied that some time later is done with its first copy.
 func (s *slowCopy) ask(t *testing.T, c *copier, conf *config.Config, job string, after time.Duration) {
 	time.Sleep(after)
+	c.expect()
 	made, _, err := c.copy(t.Context(), conf, copyAsked{job, catalog.Copy{}}, s.do)
 	if err != nil || made[job] != "copy of "+job {
 		t.Errorf("%s: %q, %v", job, made[job], err)
@@ -66,7 +67,7 @@ func (c *copier) empty(t *testing.T) {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != nil || len(c.next) > 0 {
+	if c.current != nil || len(c.next) > 0 || c.expected != 0 {
 		t.Error("something is left in the copier")
 	}
 }
@@ -122,6 +123,51 @@ func TestCopiesThatWaitGoTogether(t *testing.T) {
 	}
 }
 
+// Runs that are being saved are waited for, a while, and until the last has come or
+// will not come.
+func TestCopiesWaitForThoseThatAreExpected(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		saved map[string]time.Duration // after how long each is; all began at once
+		fails map[string]bool
+		want  [][]string
+		took  time.Duration
+	}{
+		{"alone", map[string]time.Duration{"a": 2 * time.Second}, nil, [][]string{{"a"}}, 3 * time.Second},
+		{"all come soon", map[string]time.Duration{"a": time.Second, "b": 2 * time.Second, "c": 5 * time.Second}, nil, [][]string{{"a", "b", "c"}}, 6 * time.Second},
+		{"one takes hours", map[string]time.Duration{"a": time.Second, "b": 2 * time.Second, "c": 3 * time.Hour}, nil, [][]string{{"a", "b"}, {"c"}}, 3*time.Hour + time.Second},
+		{"one fails", map[string]time.Duration{"a": time.Second, "b": 2 * time.Second, "c": 4 * time.Second}, map[string]bool{"c": true}, [][]string{{"a", "b"}}, 5 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, c, begin := &slowCopy{takes: time.Second}, &copier{}, time.Now()
+				var wg sync.WaitGroup
+				for job, saved := range tt.saved {
+					c.expect()
+					wg.Go(func() {
+						time.Sleep(saved)
+						if tt.fails[job] {
+							c.dismiss()
+							return
+						}
+						if made, _, err := c.copy(t.Context(), nil, copyAsked{job: job}, s.do); err != nil || made[job] == "" {
+							t.Errorf("%s: %v, %v", job, made, err)
+						}
+					})
+				}
+				wg.Wait()
+				if diff := cmp.Diff(tt.want, s.calls); diff != "" {
+					t.Errorf("what went together (-want +got):\n%s", diff)
+				}
+				if took := time.Since(begin); took != tt.took {
+					t.Errorf("it took %s, want %s", took, tt.took)
+				}
+				c.empty(t)
+			})
+		})
+	}
+}
+
 // One that is told to stop does not take the others with it; the last one does.
 func TestCopyThatIsLeft(t *testing.T) {
 	stop := errors.New("stop")
@@ -151,6 +197,7 @@ func TestCopyThatIsLeft(t *testing.T) {
 						if leaves > 0 {
 							time.AfterFunc(leaves-time.Since(begin), func() { cancel(stop) })
 						}
+						c.expect()
 						made, _, err := c.copy(ctx, nil, copyAsked{job: job}, s.do)
 						switch {
 						case leaves == 0 && (err != nil || made[job] == ""):
@@ -190,8 +237,15 @@ func TestCopierUnderStress(t *testing.T) {
 			if i%10 == 0 {
 				patience = time.Hour
 			}
+			saving := time.Duration(random.Int64N(int64(time.Second)))
 			wg.Go(func() {
 				time.Sleep(after)
+				c.expect()
+				time.Sleep(saving)
+				if i%7 == 0 {
+					c.dismiss()
+					return
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				job := fmt.Sprint(i)

@@ -87,17 +87,10 @@ func (b *bench) newNight(ctx context.Context, n int, size int64) (*night, error)
 		w.jobs, paths = append(w.jobs, filesJob(i, tree)), append(paths, tree)
 	}
 	var err error
-	if w.seed, err = b.newRepository(ctx, "seed"); err != nil {
+	if w.seed, w.empty, err = b.newPair(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := command.Run(ctx, w.seed.command(append([]string{"backup"}, paths...)...)); err != nil {
-		return nil, err
-	}
-	w.empty = w.seed
-	w.empty.path, w.empty.cache = filepath.Join(b.dir, "empty"), filepath.Join(b.dir, "cache-empty")
-	c := w.empty.command("init", "--copy-chunker-params")
-	c.Env = append(c.Env, "RESTIC_FROM_REPOSITORY="+w.seed.path, "RESTIC_FROM_PASSWORD_FILE="+w.seed.password)
-	_, err = command.Run(ctx, c)
+	_, err = command.Run(ctx, w.seed.command(append([]string{"backup"}, paths...)...))
 	return w, err
 }
 

@@ -40,6 +40,7 @@ func measurements() []measurement {
 		{"overhead", "own cost of a job, beside a restic that does nothing", 7, 3, overhead},
 		{"small", "20 small jobs with a snapshot each, beside a loop of restic", 5, 2, small},
 		{"copy", "a night's runs to a second target, beside restic copying the same snapshots", 5, 2, copies},
+		{"second", "20 small jobs with a second target, beside a loop of restic and one restic copy", 5, 2, second},
 		{"calls", "how often a job calls restic, and what for", 1, 1, calls},
 		{"snapshots", "a job in a repository of 5,000 snapshots, beside an almost empty one", 7, 3, snapshots},
 		{"stream", "a stream through the pump, beside restic reading the same command", 5, 2, stream},

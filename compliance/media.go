@@ -37,6 +37,11 @@ type MediumStatus struct {
 	Why       string    `json:"why"` // English; all reasons, worst first
 }
 
+// withdrawn reports whether nothing may be written to the medium any more.
+func (s MediumStatus) withdrawn() bool {
+	return s.Stage != catalog.StageNew && s.Stage != catalog.StageInUse
+}
+
 // MediaView is the kept state that Media reads. *catalog.Catalog is one.
 type MediaView interface {
 	Inventory(ctx context.Context, asOf time.Time) (catalog.InventoryAt, error)
@@ -94,7 +99,7 @@ type mediaPosture struct {
 func (m *mediaPosture) add(row catalog.TargetRow, state catalog.MediumState, target catalog.TargetState) {
 	m.rows[row.Medium] = row
 	served := target.LastCopyAt
-	if target.LastCheckAt.After(served) {
+	if target.LastCheckAt.After(served) && target.LastError == "" { // a look at it that left copies owed did not serve it
 		served = target.LastCheckAt
 	}
 	m.served[row.Medium] = served

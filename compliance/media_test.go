@@ -83,6 +83,17 @@ func TestMediaPosture(t *testing.T) {
 		{"waits to be sanitised", func(k *kept) {
 			change(k, "a", func(s *catalog.MediumState) { s.Staged.Event.Stage = catalog.StageToSanitise })
 		}, Warning, "waits to be sanitised"},
+		{"given away", func(k *kept) {
+			change(k, "a", func(s *catalog.MediumState) { s.Staged.Event.Stage = catalog.StageTransferred })
+		}, Warning, "take the target out of the configuration"},
+		{"came back and was not filled", func(k *kept) {
+			for i := range k.targets {
+				if k.targets[i].Target != testTarget {
+					k.targets[i].LastCheckAt, k.targets[i].LastCopyAt = at(t, now), at(t, "2026-05-11")
+					k.targets[i].LastError = "copy: no space left"
+				}
+			}
+		}, Warning, `one of rotation "turn" was due back`},
 		{"not in the register", func(k *kept) { delete(k.media, "a") }, Warning, "not in the register"},
 		{"never filled", func(k *kept) {
 			for i := range k.targets {

@@ -251,6 +251,8 @@ func (p *posture) target(row catalog.TargetRow, t catalog.TargetState) (State, s
 		r.add(Warning, "its medium %q is not in the register", row.Medium)
 	case is && medium.State != Good:
 		r.add(medium.State, "medium %q: %s", row.Medium, medium.Why)
+	case is && medium.withdrawn():
+		r.add(Warning, "its medium %q is %s: take the target out of the configuration", row.Medium, medium.Stage)
 	case is: // looked after whenever it is plugged in
 	case t.AnchoredAt.IsZero():
 		r.add(Warning, "the ledger has not been anchored on it yet")

@@ -15,14 +15,20 @@ import (
 
 // Adopt fills a new catalog from the repositories on the configured targets,
 // after the old one was lost. Every snapshot carries in its tags what is needed.
-// Restore tests and facts of the past are not in the repositories: they are gone.
-func (r *Runner) Adopt(ctx context.Context) (runs int, err error) {
+// Restore tests and facts of the past are not in the repositories: they are gone. So
+// is the register of media: those of the configuration are returned, for AddMedium
+// takes up what lies on each.
+func (r *Runner) Adopt(ctx context.Context) (runs int, media []string, err error) {
 	if err := r.SetInventory(ctx); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	var found []catalog.RecoveredSnapshot
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(r.Config.Targets)) {
+		if r.onMedium(name) {
+			media = append(media, r.Config.Targets[name].Medium)
+			continue
+		}
 		listed, err := r.adoptTarget(ctx, name)
 		if err != nil {
 			problems = append(problems, err)
@@ -33,7 +39,7 @@ func (r *Runner) Adopt(ctx context.Context) (runs int, err error) {
 		}
 	}
 	runs, err = r.Catalog.RebuildFromSnapshots(ctx, found)
-	return runs, errors.Join(append(problems, err)...)
+	return runs, media, errors.Join(append(problems, err)...)
 }
 
 // adoptTarget enrolls a target by the mark it carries and lists its snapshots.
@@ -59,4 +65,23 @@ func (r *Runner) adoptTarget(ctx context.Context, name string) ([]restic.Snapsho
 		return nil, err
 	}
 	return r.Engine.Snapshots(ctx, p.target.Repo(), restic.Filter{Tags: []string{"saoluu"}})
+}
+
+// adoptMedium writes down the runs on a medium that was entered into the register
+// anew, after the catalog was lost, and that no other target told of.
+func (r *Runner) adoptMedium(ctx context.Context, name string) error {
+	p, err := r.place(ctx, name)
+	if err != nil {
+		return err
+	}
+	listed, err := r.Engine.Snapshots(ctx, p.target.Repo(), restic.Filter{Tags: []string{"saoluu", "site=" + r.Config.Site.Code}})
+	if err != nil {
+		return err
+	}
+	var found []catalog.RecoveredSnapshot
+	for _, s := range listed {
+		found = append(found, catalog.RecoveredSnapshot{Target: name, ID: s.ID, Time: s.Time, Tags: s.Tags})
+	}
+	_, err = r.Catalog.RebuildFromSnapshots(ctx, found)
+	return err
 }

@@ -14,7 +14,8 @@ import (
 	"saoluu/restic"
 )
 
-// aloneWithKeys waits until nobody else changes the keys of a target.
+// aloneWithKeys waits until nobody else changes the keys of a target, and plugs its
+// medium in.
 func (r *Runner) aloneWithKeys(ctx context.Context, p place) (release func() error, err error) {
 	unlock, err := r.alone(ctx, "key-"+p.name)
 	if err != nil {
@@ -24,7 +25,24 @@ func (r *Runner) aloneWithKeys(ctx context.Context, p place) (release func() err
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	return func() error { gone(); return unlock() }, nil
+	release = func() error { gone(); return unlock() }
+	if err := r.plugIn(ctx, p); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	return release, nil
+}
+
+// plugIn brings a medium up for work on its keys. Whoever calls it has marked that
+// work as under way, so that nobody unmounts it.
+func (r *Runner) plugIn(ctx context.Context, p place) error {
+	if !r.onMedium(p.name) {
+		return nil
+	}
+	err := p.target.Ready(ctx)
+	if fault.KindOf(err) == fault.NoSpace {
+		return nil // keys are small
+	}
+	return err
 }
 
 // clearAfterKeys clears what a change of keys left that was cut off: its restic may

@@ -33,6 +33,14 @@ func (r *Runner) DrillKey(ctx context.Context, name, identity string) (custodian
 	if err != nil {
 		return "", err
 	}
+	release, err := r.enliven("drill-" + newID(r.Now()))
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	if err := r.plugIn(ctx, p); err != nil {
+		return "", err // a medium that lies in a safe says nothing of its key
+	}
 	custodian = r.whose(content)
 	sealed, err := os.ReadFile(r.sealedPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +78,9 @@ func (r *Runner) whose(identity []byte) string {
 
 // opens tries a key on a repository.
 func (r *Runner) opens(ctx context.Context, op string, p place, key []byte, repository string) error {
-	path, err := (&Shared{}).inMemory("credential:drilled", func() ([]byte, error) { return key, nil })
+	drilled := &Shared{}
+	defer drilled.forget()
+	path, err := drilled.inMemory("credential:drilled", func() ([]byte, error) { return key, nil })
 	if err != nil {
 		return err
 	}

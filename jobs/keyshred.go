@@ -31,6 +31,9 @@ func (r *Runner) ShredKey(ctx context.Context, name, reason, by string) (err err
 	if err := r.noneHeld(ctx, op, name); err != nil {
 		return err
 	}
+	if err := r.stillSanitised(ctx, p); err != nil {
+		return err
+	}
 	release, err := r.aloneWithKeys(ctx, p)
 	if err != nil {
 		return err
@@ -60,6 +63,20 @@ func (r *Runner) ShredKey(ctx context.Context, name, reason, by string) (err err
 	left, refused := r.removeKeys(ctx, p)
 	shred.Left = left
 	return r.endShred(ctx, op, p, shred, refused)
+}
+
+// stillSanitised lets a medium be used once more that waits to be sanitised: to
+// destroy its keys is a way of doing so.
+func (r *Runner) stillSanitised(ctx context.Context, p place) error {
+	medium, is := p.target.(*targets.Removable)
+	if !is {
+		return nil
+	}
+	m, err := r.registered(ctx, "medium", medium.Medium)
+	if err == nil && m.Registered.Event.Target == p.name && m.Stage() == catalog.StageToSanitise {
+		medium.Withdrawn = ""
+	}
+	return err
 }
 
 // keysGone reports whether an earlier call came so far that the key opens the
@@ -116,7 +133,9 @@ func (r *Runner) removeKeys(ctx context.Context, p place) (left []string, err er
 	if _, err := rand.Read(text); err != nil {
 		return nil, err
 	}
-	path, err := (&Shared{}).inMemory("credential:thrown-away", func() ([]byte, error) {
+	thrown := &Shared{}
+	defer thrown.forget()
+	path, err := thrown.inMemory("credential:thrown-away", func() ([]byte, error) {
 		return []byte(base64.RawURLEncoding.EncodeToString(text) + "\n"), nil
 	})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"saoluu/catalog"
 	"saoluu/config"
@@ -100,6 +102,9 @@ func (r *Runner) AddMedium(ctx context.Context, device string, about catalog.Med
 	}
 	defer release()
 	op := fmt.Sprintf("register medium %q", about.Medium)
+	if err := inOneLine(op, about.Owner, about.Model, about.Serial); err != nil {
+		return Enrolled{}, err
+	}
 	if strings.EqualFold(about.Owner, "private") {
 		const why = "it is a private device"
 		return Enrolled{}, errors.Join(fault.New(fault.Refused, op, errors.New(why), "use a device of the agency (39/2024/QĐ-UBND, Điều 9.3)"),
@@ -130,6 +135,9 @@ func (r *Runner) AddMedium(ctx context.Context, device string, about catalog.Med
 		return Enrolled{}, err
 	}
 	made, err := r.enroll(ctx, name, like)
+	if err == nil && made.Adopted {
+		err = r.adoptMedium(ctx, name)
+	}
 	if err != nil {
 		return made, err
 	}
@@ -209,6 +217,31 @@ func (r *Runner) registered(ctx context.Context, op, medium string) (catalog.Med
 	return m, nil
 }
 
+// longestWords is how many characters a text of the custody log may have: it is
+// shown in one line.
+const longestWords = 500
+
+// inOneLine refuses texts for the register that a line of it cannot show.
+func inOneLine(op string, texts ...string) error {
+	for _, t := range texts {
+		switch {
+		case !utf8.ValidString(t) || strings.ContainsFunc(t, func(c rune) bool { return !unicode.IsPrint(c) }):
+			return fault.New(fault.Usage, op, fmt.Errorf("%q is more than a line of text", shorten(t)), "write it in one line")
+		case utf8.RuneCountInString(t) > longestWords:
+			return fault.New(fault.Usage, op, fmt.Errorf("%q has more than %d characters", shorten(t), longestWords), "write it shorter")
+		}
+	}
+	return nil
+}
+
+func shorten(text string) string {
+	const enough = 40
+	if r := []rune(text); len(r) > enough {
+		return string(r[:enough]) + "…"
+	}
+	return text
+}
+
 // HandMedium writes a line into the custody log.
 func (r *Runner) HandMedium(ctx context.Context, e catalog.MediumHanded) error {
 	m, err := r.registered(ctx, "hand over medium", e.Medium)
@@ -216,6 +249,9 @@ func (r *Runner) HandMedium(ctx context.Context, e catalog.MediumHanded) error {
 		return err
 	}
 	op := fmt.Sprintf("hand over medium %q", e.Medium)
+	if err := inOneLine(op, e.To, e.Place, e.Seal, e.Note); err != nil {
+		return err
+	}
 	switch {
 	case strings.TrimSpace(e.To) == "" || strings.TrimSpace(e.Place) == "":
 		return fault.New(fault.Usage, op, errors.New("who takes it, or where to, is missing"), "say --to and --place")
@@ -239,6 +275,9 @@ func (r *Runner) InspectMedium(ctx context.Context, e catalog.MediumInspected) e
 		return err
 	}
 	op := fmt.Sprintf("inspect medium %q", e.Medium)
+	if err := inOneLine(op, e.Place, e.Seal, e.Note); err != nil {
+		return err
+	}
 	if e.Place == "" {
 		e.Place = m.Handed.Event.Place
 	}

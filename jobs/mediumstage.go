@@ -38,6 +38,13 @@ func (r *Runner) StageMedium(ctx context.Context, e catalog.MediumStaged) error 
 		}
 		return fault.New(fault.Refused, op, fmt.Errorf("it is %s, and cannot become %s from there", m.Stage(), e.Stage), hint)
 	}
+	texts := []string{e.Note}
+	if s := e.Sanitisation; s != nil {
+		texts = append(texts, s.Technique, s.Tool, s.Verification, s.Witness, s.Place, s.Decision)
+	}
+	if err := inOneLine(op, texts...); err != nil {
+		return err
+	}
 	if e.Sanitisation != nil {
 		s := *e.Sanitisation
 		if s.Runs, err = r.contents(ctx, m); err != nil {

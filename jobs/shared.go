@@ -95,6 +95,18 @@ func (k *Shared) inMemory(s config.Secret, read func() ([]byte, error)) (string,
 	return pathOf(f), nil
 }
 
+// forget lets go of the secrets in memory. A Shared that is made for one piece of
+// work must be told when it is over: a file that nothing refers to any more is
+// closed under the hands of whoever has its path, and its number goes to another.
+func (k *Shared) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range k.files {
+		_ = f.Close() // it is only in memory
+	}
+	k.files = nil
+}
+
 func pathOf(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
 
 // Given keeps a secret that came with the environment where a reference can lead

@@ -181,13 +181,17 @@ func (a *app) rebuildBare(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return errors.Join(err, dropCatalog(cfg))
 	}
-	n, err := s.Adopt(ctx)
+	n, media, err := s.Adopt(ctx)
 	if n > 0 || err == nil {
 		fmt.Printf("made a new ledger with %d runs found in the repositories\n", n)
 	}
 	err = errors.Join(err, s.close())
 	if n == 0 && err != nil {
 		return errors.Join(err, dropCatalog(cfg)) // so that it can be tried again
+	}
+	if err == nil && len(media) > 0 {
+		err = fault.New(fault.Incomplete, "rebuild the catalog", fmt.Errorf("what lies on media is not in it yet: %s", strings.Join(media, ", ")),
+			"plug each of them in and run \"saoluu medium add\": what lies on it is taken up")
 	}
 	return err
 }

@@ -53,6 +53,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		if job.Source.Type == "postgres" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})
 		}
+		if job.Source.Type == "mariadb" {
+			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayMariaDB(job.Test.Bin)})
+		}
 	}
 	return all
 }
@@ -81,6 +84,20 @@ func throwawayServer(bin string) error {
 	}
 	if _, err := command.LookPath("initdb", dirs...); err != nil {
 		return fault.New(fault.Unknown, "restore tests", err, "install the package postgresql")
+	}
+	return nil
+}
+
+// throwawayMariaDB looks for the server programs a restore test of MariaDB needs.
+func throwawayMariaDB(bin string) error {
+	var dirs []string
+	if bin != "" {
+		dirs = []string{bin}
+	}
+	for _, name := range []string{"mariadbd", "mariadb-install-db", "mariadb"} {
+		if _, err := command.LookPath(name, dirs...); err != nil {
+			return fault.New(fault.Unknown, "restore tests", err, "install the package mariadb-server")
+		}
 	}
 	return nil
 }

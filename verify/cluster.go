@@ -1,16 +1,11 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"os/user"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,17 +37,11 @@ var clusterSettings = []string{
 	"log_statement=none", "log_min_error_statement=panic", "unix_socket_permissions=0700",
 }
 
-// A cluster is a throwaway PostgreSQL server in a sandbox. It runs as an
-// unprivileged user and ends with us, however we end.
+// A cluster is a throwaway PostgreSQL server.
 type cluster struct {
-	bin        string // folder of its programs
-	version    string
-	dir        string // of its own; data and dumps lie below
-	sockets    string
-	superuser  string
-	credential *command.Credential
-	shed       []string // in front of every program: gives up rights and capabilities we were handed
-	process    *command.Process
+	*tenant
+	version   string
+	superuser string
 }
 
 // serverVersion is how the server's program tells its version.
@@ -100,28 +89,15 @@ func superuser(facts []sources.Fact) string {
 
 // startCluster makes a cluster of one major version in the sandbox and starts it.
 func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, err error) {
-	c := &cluster{dir: filepath.Join(x.sandbox.dir, "server"), superuser: superuser(x.request.Facts)}
-	if c.bin, c.version, err = findServer(ctx, x.request.Bin, major); err != nil {
+	bin, version, err := findServer(ctx, x.request.Bin, major)
+	if err != nil {
 		return nil, err
 	}
-	if c.credential, err = unprivileged(x.tester.User); err != nil {
+	home, err := x.settle(bin)
+	if err != nil {
 		return nil, err
 	}
-	if c.shed, err = shedCapabilities(); err != nil {
-		return nil, err
-	}
-	if c.sockets, err = x.sandbox.socketFolder(x.tester.Sockets); err != nil {
-		return nil, err
-	}
-	if len(x.tester.Confine) > 0 && c.credential == nil {
-		c.shed = append(slices.Concat(x.tester.Confine, []string{"--read", filepath.Dir(c.bin), "--write", x.sandbox.dir, "--write", c.sockets, "--"}), c.shed...)
-	}
-	if err := os.Mkdir(c.dir, 0o700); err != nil {
-		return nil, boxError(c.dir, err)
-	}
-	if err := errors.Join(c.give(c.dir), c.give(c.sockets), c.passable(x.tester.Scratch)); err != nil {
-		return nil, err
-	}
+	c := &cluster{tenant: home, version: version, superuser: superuser(x.request.Facts)}
 	limit, cancel := context.WithTimeoutCause(ctx, startLimit, fault.New(fault.TimedOut, "start a throwaway PostgreSQL server", nil, "see whether the machine is overloaded"))
 	defer cancel()
 	_, err = command.Run(limit, c.program("initdb", "--pgdata="+c.data(), "--username="+c.superuser, "--auth=trust",
@@ -148,45 +124,7 @@ func (c *cluster) data() string { return filepath.Join(c.dir, "pg") }
 
 // program spells out one of PostgreSQL's programs, run as the cluster's user.
 func (c *cluster) program(name string, args ...string) command.Cmd {
-	argv := append(append([]string{}, c.shed...), filepath.Join(c.bin, name))
-	return command.Cmd{Argv: append(argv, args...), Env: plainEnv, Dir: c.dir, Credential: c.credential}
-}
-
-// give makes the cluster's user the owner of a path.
-func (c *cluster) give(path string) error {
-	if c.credential == nil {
-		return nil
-	}
-	return os.Lchown(path, int(c.credential.UID), int(c.credential.GID))
-}
-
-// passable makes sure that the cluster's user can get to its folder.
-func (c *cluster) passable(scratch string) error {
-	if c.credential == nil {
-		return nil
-	}
-	real, err := filepath.EvalSymlinks(scratch)
-	if err != nil {
-		return err
-	}
-	for dir := real; dir != "/"; dir = filepath.Dir(dir) {
-		st, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if st.Mode().Perm()&0o001 != 0 {
-			continue
-		}
-		if dir == real {
-			if err := os.Chmod(dir, st.Mode().Perm()|0o011); err != nil {
-				return err
-			}
-			continue
-		}
-		return fault.New(fault.Denied, fmt.Sprintf("folder %q", dir), errors.New("the unprivileged user of the throwaway server cannot pass through it"),
-			fmt.Sprintf("run chmod o+x %s, or move paths.scratch", dir))
-	}
-	return nil
+	return c.command(filepath.Join(c.bin, name), args...)
 }
 
 // ready waits until the server takes connections.
@@ -219,18 +157,6 @@ func (c *cluster) connect(ctx context.Context, role, database string) (*pgx.Conn
 	config.RuntimeParams = map[string]string{"application_name": "saoluu restore test"}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return pgx.ConnectConfig(ctx, config)
-}
-
-func (c *cluster) stop() error {
-	if c.process == nil {
-		return nil
-	}
-	err := c.process.Stop(stopGrace)
-	var exit *command.ExitError
-	if errors.As(err, &exit) {
-		return nil // it was gone already, which is all that is wanted here
-	}
-	return err
 }
 
 // environmental are words by which the system, not the data, makes PostgreSQL's
@@ -267,49 +193,4 @@ func environment(text string) (fault.Kind, string, bool) {
 		}
 	}
 	return "", "", false
-}
-
-// unprivileged returns the user to run servers as; nil when we are unprivileged
-// ourselves. PostgreSQL refuses root.
-func unprivileged(name string) (*command.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	names := []string{name}
-	if name == "" {
-		names = []string{"saoluu-sandbox", "nobody"}
-	}
-	for _, n := range names {
-		u, err := user.Lookup(n)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err := cmp.Or(err1, err2); err != nil || uid == 0 {
-			return nil, fault.New(fault.Usage, fmt.Sprintf("user %q", n), errors.New("cannot run a throwaway server"), "name an unprivileged user")
-		}
-		return &command.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
-	}
-	return nil, fault.New(fault.MissingTool, "find an unprivileged user for throwaway servers", fs.ErrNotExist, "make one: useradd --system "+strings.TrimSpace(names[0]))
-}
-
-// shedCapabilities returns what to put in front of a program so that it gets none
-// of our ambient capabilities (capabilities(7)). The service has one that reads
-// every file; what a restored database makes its server run must not have it.
-func shedCapabilities() ([]string, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if set, ok := strings.CutPrefix(line, "CapAmb:"); ok && strings.Trim(set, " \t\n0") == "" {
-			return nil, nil
-		}
-	}
-	setpriv, err := command.LookPath("setpriv")
-	if err != nil {
-		return nil, err
-	}
-	return []string{setpriv, "--ambient-caps=-all", "--inh-caps=-all", "--"}, nil
 }

@@ -40,34 +40,56 @@ type loadedDatabase struct {
 
 // warmed is a started server, or why there is none.
 type warmed struct {
-	cluster *cluster
-	err     error
+	cluster  *cluster
+	instance *instance
+	err      error
+}
+
+// stop ends whichever server there is.
+func (w warmed) stop() error {
+	switch {
+	case w.cluster != nil:
+		return w.cluster.stop()
+	case w.instance != nil:
+		return w.instance.stop()
+	}
+	return nil
 }
 
 // warmUp starts the throwaway server while the copy is fetched, when the facts
 // say which version it takes.
 func (x *examination) warmUp(ctx context.Context) {
-	major := recordedMajor(x.request.Facts)
-	if x.request.Source != "postgres" || major == 0 {
+	var start func() warmed
+	switch version := recordedVersion(x.request.Facts); {
+	case version == "":
+		return
+	case x.request.Source == "postgres":
+		start = func() (w warmed) {
+			major, _ := strconv.Atoi(version)
+			w.cluster, w.err = startCluster(ctx, x, major)
+			return w
+		}
+	case x.request.Source == "mariadb":
+		start = func() (w warmed) {
+			w.instance, w.err = startInstance(ctx, x, version)
+			return w
+		}
+	default:
 		return
 	}
 	ready := make(chan warmed, 1)
 	x.warm = ready
-	go func() {
-		c, err := startCluster(ctx, x, major)
-		ready <- warmed{c, err}
-	}()
+	go func() { ready <- start() }()
 }
 
-// recordedMajor is the major version of the source, or 0 when no fact tells.
-func recordedMajor(facts []sources.Fact) int {
+// recordedVersion is the major version of the source, or "" when no fact tells.
+func recordedVersion(facts []sources.Fact) string {
 	for _, f := range facts {
 		if f.Kind == sources.FactVersion && f.Of == "server" {
-			n, _ := strconv.Atoi(f.Value)
-			return n
+			return f.Value
 		}
 	}
-	return 0
+	return ""
 }
 
 // server returns the throwaway server for the dump in file.

@@ -91,7 +91,7 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s: %s, hint %q; want %q", text, kind, hint, want)
 		}
 	}
-	c := &cluster{}
+	c := &cluster{tenant: &tenant{}}
 	if err := c.fault("start", &command.ExitError{Stderr: "FATAL: out of memory"}); fault.KindOf(err) != fault.Unknown || fault.HintOf(err) == "" {
 		t.Errorf("error = %v", err)
 	}
@@ -108,7 +108,7 @@ func TestPassable(t *testing.T) {
 	if err := os.Mkdir(inner, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{credential: &command.Credential{UID: 65534, GID: 65534}}
+	c := &tenant{credential: &command.Credential{UID: 65534, GID: 65534}}
 	if err := c.passable(inner); fault.KindOf(err) != fault.Denied || !strings.Contains(fault.HintOf(err), dir) {
 		t.Errorf("error = %v, hint %s", err, fault.HintOf(err))
 	}

@@ -136,7 +136,7 @@ func (t *Tester) space(r Request) error {
 		need += p.Bytes
 	}
 	switch {
-	case r.Source == "postgres":
+	case r.Source == "postgres", r.Source == "mariadb":
 		need *= 4 // the dump, the tables and indexes made of it, and their log
 	case r.sampled():
 		need /= 50 // a sample is about 1 % (sources.Files.SampleBytes)

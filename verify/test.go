@@ -98,7 +98,9 @@ func (r Request) check() error {
 	return nil
 }
 
-func (r Request) isDatabase() bool { return r.Source == "sqlite" || r.Source == "postgres" }
+func (r Request) isDatabase() bool {
+	return slices.Contains([]string{"sqlite", "postgres", "mariadb"}, r.Source)
+}
 
 // isStream tells a stream from a tree.
 func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDatabase() }
@@ -161,6 +163,8 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 		return newDatabases(x, restored), nil
 	case "postgres":
 		return startDrill(ctx, x, restored)
+	case "mariadb":
+		return startMariaDrill(ctx, x, restored)
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}
@@ -174,9 +178,8 @@ func (x *examination) close() error {
 		x.subject = nil
 	}
 	if x.warm != nil {
-		if w := <-x.warm; w.cluster != nil {
-			err = errors.Join(err, w.cluster.stop())
-		}
+		w := <-x.warm
+		err = errors.Join(err, w.stop())
 		x.warm = nil
 	}
 	return err

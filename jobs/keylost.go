@@ -60,5 +60,9 @@ func (r *Runner) hasRepository(ctx context.Context, name string, t config.Target
 	if !can {
 		return false, nil
 	}
-	return finder.HasRepository(ctx)
+	there, err := finder.HasRepository(ctx)
+	if claimed, can := target.(targets.Claimed); can && there && err == nil {
+		err = claimed.Claim(ctx) // another's key is not ours to look for
+	}
+	return there, err
 }

@@ -38,7 +38,7 @@ var causes = []struct {
 	{regexp.MustCompile(`(?i)ciphertext verification failed|unexpected pack id|not found in (repository|index)|` +
 		`invalid data returned|hash mismatch|wrong hash|Load(Raw)?\(<(data|index|snapshot)/.*no such file|` +
 		`ReadFull\(<data/.*no such file|file is too short|repository contains errors|the index is damaged|blob .* not found|unable to load tree|` +
-		`failed to load index`), fault.Damaged,
+		`failed to load index|tree [0-9a-f]+ is not known|repository could be damaged`), fault.Damaged,
 		"run \"saoluu test\" against another target, then repair this repository as the restic manual says"},
 	{regexp.MustCompile(`(?i)access key id you provided does not exist|InvalidAccessKeyId|signature we calculated does not match|` +
 		`SignatureDoesNotMatch|ExpiredToken|(token|access key|credentials?) (is|are|has|have) expired|AccountProblem|HTTP response \(401\)`), fault.Denied,
@@ -84,7 +84,11 @@ func verdict(op string, err error, t *transcript, blank func(string) string) err
 	case exitInterrupted:
 		return fault.New(fault.Cancelled, op, errors.New("restic: interrupted"), "")
 	case exitIncomplete:
-		return fault.New(fault.Incomplete, op, cause, "make what it names readable, or exclude it from the job")
+		hint := "make what it names readable, or exclude it from the job"
+		if kind, other := causeOf(cause.Error()); kind == fault.Damaged {
+			hint = other // it is not the source that could not be read
+		}
+		return fault.New(fault.Incomplete, op, cause, hint)
 	case exitFatal:
 		return classed(op, cause, t)
 	case exitCrash:

@@ -87,6 +87,11 @@ func (l *Local) Enroll(ctx context.Context) (string, error) {
 	return l.owner().enroll(ctx, f)
 }
 
+// Claim reads the marker.
+func (l *Local) Claim(ctx context.Context) error {
+	return l.owner().claimed(ctx, folder{l.Name, l.Path})
+}
+
 // HasRepository looks for the repository's configuration.
 func (l *Local) HasRepository(ctx context.Context) (bool, error) {
 	return repositoryIn(ctx, folder{l.Name, l.Path})

@@ -87,8 +87,7 @@ func (o owner) enroll(ctx context.Context, s storage) (string, error) {
 	case err == nil && found.Site == o.site && found.Target == o.name && (o.id == "" || o.id == found.ID):
 		return found.ID, nil
 	case err == nil:
-		return "", fault.New(fault.Refused, op, fmt.Errorf("%s already is target %q of site %q", o.at, found.Target, found.Site),
-			"choose an empty place")
+		return "", o.taken(op, found)
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	case o.id != "":
@@ -108,6 +107,22 @@ func (o owner) enroll(ctx context.Context, s storage) (string, error) {
 		return "", fault.New(fault.Failed, op, err, "")
 	}
 	return m.ID, s.create(ctx, MarkerName, append(text, '\n'))
+}
+
+func (o owner) taken(op string, by marker) error {
+	return fault.New(fault.Refused, op, fmt.Errorf("%s already is target %q of site %q", o.at, by.Target, by.Site), "choose an empty place")
+}
+
+// claimed fails when the place carries the marker of another target or site.
+func (o owner) claimed(ctx context.Context, s storage) error {
+	found, err := readMarker(ctx, s)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && (found.Site != o.site || found.Target != o.name):
+		return o.taken(fmt.Sprintf("target %q", o.name), found)
+	}
+	return err
 }
 
 // refuseStrangers fails when the place holds anything that is not a restic

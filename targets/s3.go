@@ -134,6 +134,9 @@ func (s *S3) Enroll(ctx context.Context) (string, error) {
 	return s.owner().enroll(ctx, s)
 }
 
+// Claim reads the marker.
+func (s *S3) Claim(ctx context.Context) error { return s.owner().claimed(ctx, s) }
+
 // HasRepository looks for the repository's configuration. A bucket that is not
 // there has none.
 func (s *S3) HasRepository(ctx context.Context) (bool, error) {

@@ -117,6 +117,11 @@ func (s *SFTP) Enroll(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
+// Claim reads the marker.
+func (s *SFTP) Claim(ctx context.Context) error {
+	return s.connected(ctx, func(d *distant) error { return s.owner().claimed(ctx, d) })
+}
+
 // HasRepository looks for the repository's configuration.
 func (s *SFTP) HasRepository(ctx context.Context) (there bool, err error) {
 	err = s.connected(ctx, func(d *distant) error {

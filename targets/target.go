@@ -32,6 +32,15 @@ type Enroller interface {
 	Enroll(ctx context.Context) (identity string, err error)
 }
 
+// A Claimed is a Target whose place can say whose it is.
+type Claimed interface {
+	// Claim fails with Refused when the place says that it is another target, or
+	// another site's. It writes nothing.
+	Claim(ctx context.Context) error
+}
+
+var _, _, _ Claimed = (*Local)(nil), (*SFTP)(nil), (*S3)(nil)
+
 // A Measurer is a Target that can measure how far it lies from a source.
 type Measurer interface {
 	// Separation compares the target with the places where a source's data lie.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -154,7 +155,8 @@ func (f folder) create(_ context.Context, name string, content []byte) error {
 func (f folder) strange(context.Context) (bool, error) {
 	entries, err := os.ReadDir(f.path)
 	for _, e := range entries {
-		if e.Name() != "lost+found" {
+		draft := strings.HasPrefix(e.Name(), "."+MarkerName+".") // the marker's own, cut off
+		if e.Name() != "lost+found" && !draft {
 			return true, nil
 		}
 	}

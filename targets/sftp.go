@@ -284,26 +284,34 @@ func (d *distant) read(_ context.Context, name string) ([]byte, error) {
 // create writes beside the name and renames, so that no half file has the name.
 func (d *distant) create(_ context.Context, name string, content []byte) error {
 	final := path.Join(d.target.Path, name)
-	f, err := d.client.Create(final + ".new")
-	if err != nil {
+	if err := d.draft(final+draftEnd, content); err != nil {
+		_ = d.client.Remove(final + draftEnd) // what is left of it is passed over
 		return d.classed(err)
 	}
+	return d.classed(d.client.Rename(final+draftEnd, final))
+}
+
+// draftEnd ends the names of files that are being written.
+const draftEnd = ".new"
+
+func (d *distant) draft(name string, content []byte) error {
+	f, err := d.client.Create(name)
+	if err != nil {
+		return err
+	}
 	if _, err := f.Write(content); err != nil {
-		return d.classed(errors.Join(err, f.Close()))
+		return errors.Join(err, f.Close())
 	}
 	if _, can := d.client.HasExtension("fsync@openssh.com"); can {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return d.classed(err)
-	}
-	return d.classed(d.client.Rename(final+".new", final))
+	return errors.Join(err, f.Close())
 }
 
 func (d *distant) strange(ctx context.Context) (bool, error) {
 	entries, err := d.client.ReadDirContext(ctx, d.target.Path)
 	for _, e := range entries {
-		if e.Name() != "lost+found" {
+		if e.Name() != "lost+found" && e.Name() != MarkerName+draftEnd {
 			return true, nil
 		}
 	}
@@ -324,9 +332,27 @@ func (d *distant) classed(err error) error {
 		return fault.New(fault.Absent, op, err, fmt.Sprintf("see whether the folder above %s is there on %s", d.target.Path, d.target.Host))
 	case errors.Is(err, fs.ErrPermission):
 		return fault.New(fault.Denied, op, err, "correct the permissions of the folder on the server")
+	case errors.As(err, &status) && d.full():
+		return fault.New(fault.NoSpace, op, fmt.Errorf("no space left on device %s lies on at %s", d.target.Path, d.target.Host), "free some space on the server")
 	case errors.As(err, &status):
 		// SSH_FX_FAILURE says no more; a full disk is what it mostly means.
 		return fault.New(fault.Failed, op, fmt.Errorf("the server refused: %w", err), "see whether the server's disk is full or read-only")
 	}
 	return netFault(d.target.Name, err)
+}
+
+// nothingFree is below what any file of ours needs with its folder, in bytes.
+const nothingFree = 64 << 10
+
+// full reports whether the server says that its disk is full.
+func (d *distant) full() bool {
+	if _, can := d.client.HasExtension("statvfs@openssh.com"); !can {
+		return false
+	}
+	for _, dir := range []string{d.target.Path, path.Dir(d.target.Path)} {
+		if st, err := d.client.StatVFS(dir); err == nil {
+			return st.Bavail*st.Frsize < nothingFree
+		}
+	}
+	return false
 }

@@ -63,10 +63,17 @@ func (l *Local) Ready(ctx context.Context) error {
 	return l.roomFor(op)
 }
 
+// nothingFree is below what restic's lock and a file of ours need with their folders,
+// in bytes: such a place is full, whatever the reserve says.
+const nothingFree = 64 << 10
+
 func (l *Local) roomFor(op string) error {
 	free, err := FreeBytes(l.Path)
 	if err != nil {
 		return fault.New(fault.Absent, op, err, "")
+	}
+	if free < nothingFree {
+		return fault.New(fault.NoSpace, op, fmt.Errorf("no space left in %s", l.Path), "free some space, or enlarge the file system")
 	}
 	if free < l.ReserveBytes {
 		return fault.New(fault.NoSpace, op,

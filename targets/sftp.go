@@ -95,7 +95,11 @@ func (s *SFTP) roomFor(op string, d *distant) error {
 	if err != nil {
 		return d.classed(err)
 	}
-	if free := int64(st.Bavail * st.Frsize); free < s.ReserveBytes {
+	free := int64(st.Bavail * st.Frsize)
+	if free < nothingFree {
+		return fault.New(fault.NoSpace, op, fmt.Errorf("no space left in %s on %s", s.Path, s.Host), "free some space on the server")
+	}
+	if free < s.ReserveBytes {
 		return fault.New(fault.NoSpace, op,
 			fmt.Errorf("%d MiB free in %s on %s, %d MiB must remain", free>>20, s.Path, s.Host, s.ReserveBytes>>20),
 			"free some space on the server, or lower the target's reserve")
@@ -340,9 +344,6 @@ func (d *distant) classed(err error) error {
 	}
 	return netFault(d.target.Name, err)
 }
-
-// nothingFree is below what any file of ours needs with its folder, in bytes.
-const nothingFree = 64 << 10
 
 // full reports whether the server says that its disk is full.
 func (d *distant) full() bool {

@@ -67,7 +67,7 @@ func mediaOf(ctx context.Context, view MediaView, inv catalog.InventoryAt, now t
 	if err != nil {
 		return nil, err
 	}
-	m := mediaPosture{now: now, loc: loc, rows: map[string]catalog.TargetRow{}, served: map[string]time.Time{}, last: map[string]time.Time{}, takers: map[string]int{}}
+	m := mediaPosture{now: now, loc: loc, rows: map[string]catalog.TargetRow{}, served: map[string]time.Time{}, trouble: map[string]string{}, last: map[string]time.Time{}, takers: map[string]int{}}
 	for _, row := range inv.Targets {
 		if row.Medium == "" {
 			continue
@@ -88,12 +88,13 @@ func mediaOf(ctx context.Context, view MediaView, inv catalog.InventoryAt, now t
 
 // mediaPosture is what media are judged by.
 type mediaPosture struct {
-	now    time.Time
-	loc    *time.Location
-	rows   map[string]catalog.TargetRow // by medium
-	served map[string]time.Time         // by medium
-	last   map[string]time.Time         // by rotation: when one of it was last served
-	takers map[string]int               // by rotation: how many take turns
+	now     time.Time
+	loc     *time.Location
+	rows    map[string]catalog.TargetRow // by medium
+	served  map[string]time.Time         // by medium
+	trouble map[string]string            // by medium: the last error of its upkeep; empty when it went well
+	last    map[string]time.Time         // by rotation: when one of it was last served
+	takers  map[string]int               // by rotation: how many take turns
 }
 
 func (m *mediaPosture) add(row catalog.TargetRow, state catalog.MediumState, target catalog.TargetState) {
@@ -102,7 +103,7 @@ func (m *mediaPosture) add(row catalog.TargetRow, state catalog.MediumState, tar
 	if target.LastCheckAt.After(served) && target.LastError == "" { // a look at it that left copies owed did not serve it
 		served = target.LastCheckAt
 	}
-	m.served[row.Medium] = served
+	m.served[row.Medium], m.trouble[row.Medium] = served, strings.ReplaceAll(target.LastError, "\n", "; ")
 	if !state.Usable() || state.Registered.At.IsZero() {
 		return
 	}
@@ -133,6 +134,9 @@ func (m *mediaPosture) judge(state catalog.MediumState) MediumStatus {
 			r.add(Warning, "it waits to be sanitised since %s", m.day(state.Staged.At))
 		}
 	case state.Usable():
+		if why := m.trouble[state.Medium]; why != "" {
+			r.add(Warning, "its last upkeep did not go well: %s", why)
+		}
 		m.due(state, &s, &r)
 		m.custody(state, &s, &r)
 	}

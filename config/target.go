@@ -273,6 +273,11 @@ func (c checker) target(t *Target, n *node) {
 	if n.good("object_lock") && (t.ObjectLock.Std() < 24*time.Hour || t.ObjectLock.Std()%(24*time.Hour) != 0) {
 		c.tell(n, "object_lock", fmt.Sprintf("object_lock %s is not a number of whole days", t.ObjectLock), "write \"30d\"")
 	}
+	for key, amount := range map[string]calendar.Bytes{"limit_upload": t.LimitUpload, "limit_download": t.LimitDownload, "egress_per_month": t.EgressPerMonth} {
+		if n.good(key) && amount == 0 {
+			c.tell(n, key, key+" is zero, and nothing could be moved", "leave it out for no limit")
+		}
+	}
 	if n.good("host") && (t.Host == "" || strings.ContainsAny(t.Host, "/@ \t\"")) {
 		c.tell(n, "host", fmt.Sprintf("host %q cannot be used", t.Host), "write the server's name or address alone")
 	}

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,10 +34,13 @@ func reportCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "report", Short: "judge a period against the rules", Long: reportHelp, Args: cobra.NoArgs}
 	c.Flags().StringVar(&period, "period", "", "`PERIOD`: 2026-05, 2026-Q4, 2026-H1 or 2026")
 	c.Flags().StringVar(&asOf, "as-of", "", "what was known at this `TIME` (RFC 3339)")
-	c.Flags().StringVar(&format, "format", "html", "html, json or csv")
+	c.Flags().StringVar(&format, "format", "", "html, json or csv (default as the name of FILE ends, else html)")
 	c.Flags().StringVarP(&out, "output", "o", "", "write to `FILE` instead of standard output")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		text, err := a.report(cmd.Context(), period, asOf, format)
+		if ending := strings.TrimPrefix(filepath.Ext(out), "."); format == "" && slices.Contains(reportFormats, ending) {
+			format = ending
+		}
+		text, err := a.report(cmd.Context(), period, asOf, cmp.Or(format, "html"))
 		if err != nil {
 			return err
 		}

@@ -27,8 +27,8 @@ type RestorePlan struct {
 	ConsistentAt time.Time
 	Target       string
 	Parts        []RestorePart
-	To           string // folder, file or postgresql:// address
-	Kind         string // destination: dir, file or postgresql
+	To           string // folder, file, or postgresql:// or mariadb:// address
+	Kind         string // destination: dir, file, postgresql or mariadb
 	Overwrite    bool
 	By           string   // who asked
 	Others       []string // targets that hold good copies of the run too
@@ -55,8 +55,8 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 	p := RestorePlan{Job: job, Run: run.Run, ConsistentAt: run.ConsistentAt, Target: copied.Target, To: to, Kind: kind, Overwrite: overwrite}
 	p.Others, p.Warnings = otherCopies(run, copied.Target), shortfall(run, copied)
 	for _, part := range run.Parts {
-		if kind == "postgresql" && !sources.IsPostgresDump(part.Name) {
-			continue // roles belong to the whole server: people load them first
+		if kind != "" && !sources.IsDatabaseDump(part.Name) {
+			continue // roles and users belong to the whole server: people load them first
 		}
 		if pick.Part != "" && part.Name != pick.Part && part.Name != sources.PartOfDatabase(pick.Part) {
 			continue
@@ -69,25 +69,35 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 	switch op := fmt.Sprintf("restore %q", job.Name); {
 	case pick.Part != "" && len(p.Parts) == 0:
 		return p, fault.New(fault.Usage, op, fmt.Errorf("run %s has no part %q", run.Run, pick.Part), "leave --part out to see the parts in the plan")
-	case kind == "postgresql" && len(p.Parts) > 1:
+	case kind != "" && len(p.Parts) > 1:
 		return p, fault.New(fault.Usage, op, fmt.Errorf("the run holds %d databases, and one is restored to a server at a time", len(p.Parts)), "say which with --part, such as --part "+p.Parts[0].Name)
 	}
 	return p.placed()
 }
 
-// destination returns "postgresql" for the address of a server, and "" for a path.
+// servers are the schemes of addresses, and the kind of destination and of source that
+// goes with each.
+var servers = map[string]struct{ kind, source string }{
+	"postgresql": {"postgresql", "postgres"}, "postgres": {"postgresql", "postgres"},
+	"mariadb": {"mariadb", "mariadb"}, "mysql": {"mariadb", "mariadb"},
+}
+
+// destination returns "postgresql" or "mariadb" for the address of a server, and ""
+// for a path.
 func destination(job config.Job, to string) (kind string, err error) {
 	op := fmt.Sprintf("restore %q", job.Name)
 	scheme, _, address := strings.Cut(to, "://")
-	switch {
-	case !address:
+	if !address {
 		return "", nil
-	case scheme != "postgresql" && scheme != "postgres":
-		return "", fault.New(fault.Usage, op, fmt.Errorf("nothing is restored to %s://", scheme), "give a folder, a file or postgresql://…")
-	case job.Source.Type != "postgres":
-		return "", fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to a database server", job.Source.Type), "give a folder or a file")
 	}
-	return "postgresql", nil
+	server, known := servers[scheme]
+	switch {
+	case !known:
+		return "", fault.New(fault.Usage, op, fmt.Errorf("nothing is restored to %s://", scheme), "give a folder, a file, postgresql://… or mariadb://…")
+	case job.Source.Type != server.source:
+		return "", fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to such a database server", job.Source.Type), "give a folder or a file")
+	}
+	return server.kind, nil
 }
 
 // placed decides what kind of path To is and whether it is free.
@@ -156,8 +166,8 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 		return err
 	}
 	defer release()
-	if p.Kind == "postgresql" {
-		return r.restorePostgres(ctx, p, id, from, fin)
+	if p.Kind == "postgresql" || p.Kind == "mariadb" {
+		return r.restoreServer(ctx, p, id, from, fin)
 	}
 	for _, part := range p.Parts {
 		n, err := r.restorePart(ctx, p, part, from)
@@ -216,27 +226,6 @@ func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, fr
 		return n, err
 	}
 	return n, os.Rename(file.Name(), path)
-}
-
-// restorePostgres loads the dump into a new database of a running server.
-func (r *Runner) restorePostgres(ctx context.Context, p RestorePlan, id string, from restic.Repo, fin *catalog.RestoreFinished) error {
-	dir, clean, err := r.scratch(id)
-	if err != nil {
-		return err
-	}
-	var dump string
-	staged := p
-	staged.Kind, staged.To = "dir", dir
-	for _, part := range p.Parts {
-		n, err := r.restorePart(ctx, staged, part, from)
-		if err != nil {
-			return errors.Join(err, clean())
-		}
-		fin.Bytes += n
-		dump = filepath.Join(dir, filepath.Base(part.File))
-	}
-	r.show(Progress{Job: p.Job.Name, Step: "load into the server"})
-	return errors.Join(sources.RestorePostgres(ctx, p.To, dump, p.Overwrite), clean())
 }
 
 // stream writes one stream to w and returns its SHA-256 and length.

@@ -15,9 +15,9 @@ import (
 	"saoluu/internal/fault"
 )
 
-// IsPostgresDump reports whether a part of a Postgres backup is what RestorePostgres
-// loads: the dump of a database.
-func IsPostgresDump(part string) bool {
+// IsDatabaseDump reports whether a part of a backup of a server is what a restore to a
+// server loads: the dump of a database.
+func IsDatabaseDump(part string) bool {
 	return part == partDatabase || strings.HasPrefix(part, partDatabase+":")
 }
 

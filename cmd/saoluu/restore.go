@@ -15,8 +15,9 @@ import (
 
 const restoreHelp = `restore brings a job's data back: a tree into a folder, a database dump into a
 file or folder, a PostgreSQL dump into a new database of a running server
-(postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD). It
-shows its plan first and never overwrites anything without --overwrite. Streams
+(postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD), a
+MariaDB dump likewise (mariadb://user@host/name, or user@/name?socket=PATH; the
+password from MYSQL_PWD). It shows its plan first and never overwrites anything without --overwrite. Streams
 are compared with the digest they were saved with before they take their name.
 
 It takes the newest good run. A run that is not good, such as one that could not
@@ -28,7 +29,7 @@ func restoreCommand(a *app) *cobra.Command {
 	var overwrite, dry, asJSON bool
 	c := &cobra.Command{Use: "restore JOB --to DESTINATION", Short: "bring data back", Long: restoreHelp,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs}
-	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file or postgresql://…")
+	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file, postgresql://… or mariadb://…")
 	c.Flags().StringVar(&date, "date", "", "take the newest good run up to this `DATE` (YYYY-MM-DD)")
 	c.Flags().StringVar(&pick.Run, "run", "", "take this `RUN`, even if it is not good")
 	c.Flags().StringVar(&pick.Part, "part", "", "bring back this `PART` alone, or this database of several")
@@ -38,7 +39,7 @@ func restoreCommand(a *app) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if to == "" {
-			return fault.New(fault.Usage, "restore", errors.New("no destination"), "say --to DIR, --to FILE or --to postgresql://…")
+			return fault.New(fault.Usage, "restore", errors.New("no destination"), "say --to DIR, --to FILE, or --to with the address of a server")
 		}
 		if err := parseDate(date, &pick.Date); err != nil {
 			return err
@@ -84,6 +85,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	for _, part := range p.Parts {
 		fmt.Fprintf(os.Stderr, "saoluu:   %s: %s, snapshot %.12s\n", safe(part.Name), size(part.Bytes), part.Snapshot)
 	}
+	if p.Kind == "mariadb" {
+		fmt.Fprintln(os.Stderr, "saoluu:   users are not made: load globals.sql afterwards (restore --to DIR gives it)")
+	}
 	if p.Kind == "postgresql" {
 		fmt.Fprintln(os.Stderr, "saoluu:   roles are not made: load globals.sql first (restore --to DIR gives it)")
 	}
@@ -97,7 +101,7 @@ func printPlan(s *site, p jobs.RestorePlan) {
 
 // shownDestination leaves out an address, which may carry a password.
 func shownDestination(p jobs.RestorePlan) string {
-	if p.Kind == "postgresql" {
+	if p.Kind == "postgresql" || p.Kind == "mariadb" {
 		return "server"
 	}
 	return p.To

@@ -40,7 +40,9 @@ func mariaCommand(ts *testscript.TestScript, neg bool, args []string) {
 		options := "[client]\nuser = root\nsocket = " + filepath.Join(dir, "s") + "\ndefault-character-set = utf8mb4\n"
 		ts.Check(os.WriteFile(filepath.Join(dir, ".my.cnf"), []byte(options), 0o644))
 		ts.Defer(func() { m.stop(ts, syscall.SIGKILL); os.RemoveAll(dir) })
-		install := asMySQL("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
+		// A folder of its own for temporary files too: a server that starts removes what
+		// it takes for another's leftovers.
+		install := asMySQL("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", "--tmpdir="+dir)
 		if out, err := install.CombinedOutput(); err != nil {
 			ts.Fatalf("mariadb-install-db: %v\n%s", err, out)
 		}
@@ -70,7 +72,7 @@ func asMySQL(argv ...string) *exec.Cmd {
 func (m *mariaServer) start(ts *testscript.TestScript, options []string) {
 	socket := filepath.Join(m.dir, "s")
 	args := []string{
-		"mariadbd", "--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--socket=" + socket, "--skip-name-resolve",
+		"mariadbd", "--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--socket=" + socket, "--skip-name-resolve", "--tmpdir=" + m.dir,
 		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF", "--log-error=" + filepath.Join(m.dir, "log"),
 	}
 	if len(options) == 0 {

@@ -31,11 +31,16 @@ var wanted = []string{"SELECT", "SHOW VIEW", "TRIGGER", "EVENT"}
 var grantLine = regexp.MustCompile("^(GRANT|REVOKE) (.+?) ON (\\*\\.\\*|`(?:[^`]|``)*`\\.\\*) (?:TO|FROM) ")
 
 func (m *MariaDB) rights(ctx context.Context, server *sql.DB) (mariaRights, error) {
-	var r mariaRights
 	lines, err := mariaStrings(ctx, server, "SHOW GRANTS")
 	if err != nil {
-		return r, m.fault("ask for the rights", err)
+		return mariaRights{}, m.fault("ask for the rights", err)
 	}
+	return parseRights(lines), nil
+}
+
+// parseRights reads the lines of SHOW GRANTS.
+func parseRights(lines []string) mariaRights {
+	var r mariaRights
 	for _, line := range lines {
 		match := grantLine.FindStringSubmatch(line)
 		if match == nil {
@@ -52,7 +57,7 @@ func (m *MariaDB) rights(ctx context.Context, server *sql.DB) (mariaRights, erro
 		}
 		r.grants = append(r.grants, g)
 	}
-	return r, nil
+	return r
 }
 
 // databasePattern matches what a pattern in a grant does: % any text, _ one

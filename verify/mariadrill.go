@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -205,7 +204,8 @@ func (d *mariaDrill) users(ctx context.Context, p restoredPart) (io.Reader, erro
 	if _, err := command.Run(ctx, client); err != nil {
 		return nil, d.loadError("roles", "the server takes them", err)
 	}
-	return bufio.NewReader(bytes.NewReader(slices.Concat([]byte("SET NAMES utf8mb4;\nSET sql_mode = '';\n"), rights))), nil
+	// A right must not make the user it is given to.
+	return bytes.NewReader(slices.Concat([]byte("SET NAMES utf8mb4;\nSET sql_mode = 'NO_AUTO_CREATE_USER';\n"), rights)), nil
 }
 
 // absent is the list of benign errors: a right on a table, column or routine of a

@@ -1,0 +1,39 @@
+package sources_test
+
+import (
+	"testing"
+	"time"
+
+	"saoluu/sources"
+	"saoluu/sources/sourcetest"
+)
+
+// mariaPassword has all that option files treat in a way of their own.
+const mariaPassword = `p"a#s's\ $ ;x`
+
+func TestMariaDBSuite(t *testing.T) {
+	s := sourcetest.StartMariaDB(t)
+	s.Exec(t, "", "CREATE DATABASE `vän thư` CHARACTER SET utf8mb4", "CREATE USER saoluu@localhost IDENTIFIED BY 'p\"a#s''s\\\\ $ ;x'",
+		"GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD ON *.* TO saoluu@localhost")
+	s.Exec(t, "vän thư", "CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+	with := func(change func(m *sources.MariaDB)) func(*testing.T) sources.Source {
+		return func(*testing.T) sources.Source {
+			m := &sources.MariaDB{Host: s.Socket, User: "saoluu", Password: mariaPassword, Database: "vän thư", Now: time.Now}
+			change(m)
+			return m
+		}
+	}
+	sourcetest.Run(t, sourcetest.Subject{
+		New:     with(func(*sources.MariaDB) {}),
+		Secrets: []string{mariaPassword},
+		Broken: map[string]func(*testing.T) sources.Source{
+			"wrong password":  with(func(m *sources.MariaDB) { m.Password += "x" }),
+			"no server":       with(func(m *sources.MariaDB) { m.Host += "x" }),
+			"no host":         with(func(m *sources.MariaDB) { m.Host = "127.0.0.1"; m.Port = 1 }),
+			"no database":     with(func(m *sources.MariaDB) { m.Database = "none" }),
+			"system database": with(func(m *sources.MariaDB) { m.Database = "mysql" }),
+			"no programs":     with(func(m *sources.MariaDB) { m.Bin = "/nonexistent" }),
+			"bad sslmode":     with(func(m *sources.MariaDB) { m.SSLMode = "some" }),
+		},
+	})
+}

@@ -1,0 +1,100 @@
+package verify
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"saoluu/internal/fault"
+	"saoluu/sources"
+	"saoluu/sources/sourcetest"
+)
+
+// shop is a database with users, a view, a trigger that forbids deletion, a table
+// without transactions and an empty one.
+var shop = []string{
+	"CREATE USER 'chủ'@'%' IDENTIFIED BY 'bí mật'", "CREATE ROLE đọc", "GRANT SELECT ON shop.* TO đọc", "GRANT đọc TO 'chủ'@'%'",
+	"CREATE TABLE `công văn` (id INT AUTO_INCREMENT PRIMARY KEY, chữ VARCHAR(50) CHARACTER SET utf8mb4, lúc TIMESTAMP NOT NULL DEFAULT '2026-05-03 00:00:00')",
+	"INSERT INTO `công văn` (chữ) SELECT MD5(seq) FROM mysql.help_topic, (SELECT 1 seq) s LIMIT 200",
+	"CREATE TABLE chặn (id INT)", "INSERT INTO chặn VALUES (1)",
+	"CREATE TRIGGER cấm BEFORE DELETE ON chặn FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'không được xoá'",
+	"CREATE VIEW nhìn AS SELECT * FROM `công văn`", "CREATE TABLE trống (a INT)",
+	"CREATE PROCEDURE làm() DELETE FROM trống",
+}
+
+func (r *rig) mariadb(t *testing.T, s *sourcetest.MariaDBServer) Request {
+	t.Helper()
+	return r.backup(t, "mariadb", &sources.MariaDB{Host: s.Socket, User: "root", Database: "shop", Now: backupTime})
+}
+
+func TestMariaDrill(t *testing.T) {
+	t.Parallel()
+	s := sourcetest.StartMariaDB(t)
+	s.Exec(t, "", "CREATE DATABASE shop CHARACTER SET utf8mb4")
+	s.Exec(t, "shop", shop...)
+	r := newRig(t)
+	defer noServers(t, r)
+	good := r.mariadb(t, s)
+	t.Run("passes", func(t *testing.T) {
+		q := good
+		q.RTO, q.MaxAge = time.Hour, 2*time.Hour
+		q.Checks = []Check{
+			{SQL: "SELECT COUNT(*) FROM `công văn`", Min: ptr(200.0), Max: ptr(200.0)},
+			{SQL: "SELECT * FROM trống", ExpectedEmpty: true},
+			{SQL: "SELECT COUNT(*) FROM nhìn", Equals: ptr("200")},
+		}
+		res := r.test(t, q)
+		expect(t, res, Passed, LevelAsserted)
+		if c := res.Control; c == nil || !c.Caught || !strings.HasPrefix(c.By, "facts: ") || c.Damage != "one row of one table deleted" {
+			t.Errorf("control = %+v", c)
+		}
+	})
+	good.Control = false
+	s.Exec(t, "shop", "UPDATE `công văn` SET chữ = 'khác' WHERE id = 20", "DELETE FROM `công văn` WHERE id = 30", "DROP PROCEDURE làm")
+	other := r.mariadb(t, s)
+	replaced := func(old, new string) func([]byte) []byte {
+		return func(b []byte) []byte {
+			if !bytes.Contains(b, []byte(old)) {
+				t.Fatalf("no %q in the dump", old)
+			}
+			return bytes.Replace(b, []byte(old), []byte(new), 1)
+		}
+	}
+	truncated := r.mangled(t, good.Parts[0], func(b []byte) []byte { return b[:len(b)*2/3] })
+	garbled := r.mangled(t, good.Parts[0], replaced("CREATE TABLE", "CREATE TABEL"))
+	wrong := r.mangled(t, good.Parts[1], replaced(sources.MariaDBRights, sources.MariaDBRights+"GRANT SELECT ON *.* TO 'không'@'có';\n"))
+	tests := []struct {
+		name   string
+		change func(q *Request)
+		level  string
+		broken []string
+	}{
+		{"another state", func(q *Request) { q.Parts[0] = other.Parts[0] }, LevelAsserted, []string{"facts: content", "facts: rows", "facts: schema"}},
+		{"truncated", func(q *Request) { q.Parts[0] = truncated }, "", []string{"dump"}},
+		{"garbled", func(q *Request) { q.Parts[0] = garbled }, "", []string{"load"}},
+		{"rights of nobody", func(q *Request) { q.Parts[1] = wrong }, "", []string{"roles"}},
+		{"a user has lost a right", func(q *Request) { setFact(q, sources.FactRole, "`đọc`", "0") }, LevelAsserted, []string{"facts: role"}},
+	}
+	t.Run("damage", func(t *testing.T) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				q := good
+				q.Parts, q.Facts = slices.Clone(good.Parts), slices.Clone(good.Facts)
+				tt.change(&q)
+				expect(t, r.test(t, q), Failed, tt.level, tt.broken...)
+			})
+		}
+	})
+	t.Run("no server of the version", func(t *testing.T) {
+		q := good
+		q.Facts = slices.Clone(good.Facts)
+		setFact(&q, sources.FactVersion, "server", "mariadb 5.1")
+		res, err := r.tester.Test(t.Context(), q)
+		if res.Verdict != Unknown || fault.KindOf(err) != fault.MissingTool || !strings.Contains(fault.HintOf(err), "mariadb-server") {
+			t.Errorf("%s, %v (%s), hint %q; want unknown, the package named", res.Verdict, err, fault.KindOf(err), fault.HintOf(err))
+		}
+	})
+}

@@ -2,6 +2,7 @@ package compliance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"saoluu/catalog"
@@ -62,4 +63,43 @@ func pastTense(state string) string {
 		return "was interrupted"
 	}
 	return state
+}
+
+// due judges the slots: what is late, and whether anything is planned at all.
+func (p *posture) due(j catalog.JobState, r *reasons) {
+	if j.Overdue > 0 && j.Running == "" {
+		r.add(Warning, "%s overdue since %s", slots(j.Overdue, "slot"), p.day(j.OldestOverdue))
+	}
+	switch {
+	case p.planned.IsZero():
+		r.add(Warning, "nobody has run the schedule yet: start the daemon")
+	case p.planned.Sub(p.now) > plannedAhead:
+		r.add(Warning, "the schedule has been run up to %s: a clock is or was wrong, and nothing new is due until then", p.day(p.planned))
+	case p.planned.Before(p.now):
+		r.add(Warning, "nobody has run the schedule since %s: start the daemon", p.day(p.planned))
+	}
+}
+
+// places judges the job's targets: a copy on a broken target is no copy, and one
+// that is owed is none yet.
+func (p *posture) places(a catalog.Asset, j catalog.JobState, r *reasons) {
+	var broken []string
+	for _, t := range a.Targets {
+		if p.lights[t] == Failing {
+			broken = append(broken, fmt.Sprintf("%q", t))
+		}
+		if !p.suspect[t].IsZero() {
+			r.add(Warning, "target %q gave a restore test damaged data and has not been re-read whole since", t)
+		}
+		if j.LastGoodRun != "" && !slices.Contains(j.LastGoodOn, t) {
+			p.debt(a.Job, t, r)
+		}
+	}
+	switch {
+	case len(broken) == 0:
+	case len(broken) == len(a.Targets):
+		r.add(Failing, "no target of it is sound: %s", strings.Join(broken, ", "))
+	default:
+		r.add(Warning, "target %s is failing", strings.Join(broken, ", "))
+	}
 }

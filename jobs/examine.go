@@ -96,7 +96,7 @@ func throwawayMariaDB(bin string) error {
 	}
 	for _, name := range []string{"mariadbd", "mariadb-install-db", "mariadb"} {
 		if _, err := command.LookPath(name, dirs...); err != nil {
-			return fault.New(fault.Unknown, "restore tests", err, "install the package mariadb-server")
+			return fault.New(fault.Unknown, "restore tests", err, "install the packages mariadb-server-core and mariadb-client")
 		}
 	}
 	return nil

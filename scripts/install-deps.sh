@@ -22,7 +22,7 @@ readonly needs="
 git                                 git              version stamp, tests
 /usr/lib/postgresql/*/bin/initdb    postgresql       throwaway PostgreSQL servers
 /usr/lib/postgresql/*/bin/pgbench   postgresql-contrib  demo and bench data
-mariadbd                            mariadb-server   throwaway MariaDB servers
+mariadbd                            mariadb-server-core  throwaway MariaDB servers; this package starts no service
 mariadb-dump                        mariadb-client   dumps of MariaDB
 sqlite3                             sqlite3          a second opinion on SQLite files
 losetup                             util-linux       measuring separation on real block devices

@@ -72,7 +72,7 @@ func findInstance(ctx context.Context, bin, want string) (*instance, error) {
 		if m != nil {
 			seen = fmt.Sprintf("%q has version %s", server, m[1])
 		}
-		return nil, fault.New(fault.MissingTool, op, errors.New(seen), "install the mariadb-server of that version, and name its folder in restore_test.bin")
+		return nil, fault.New(fault.MissingTool, op, errors.New(seen), "install the mariadb-server-core of that version, and name its folder in restore_test.bin")
 	}
 	i := &instance{version: m[1], tenant: &tenant{bin: filepath.Dir(server)}}
 	if i.install, err = command.LookPath("mariadb-install-db", dirs...); err != nil {

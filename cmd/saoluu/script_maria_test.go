@@ -22,7 +22,7 @@ type mariaKey struct{}
 // maria start [OPTION...] makes and starts a throwaway MariaDB server and puts its
 // socket into $SOCKET and into the options of its client programs; maria again starts it
 // once more on the same data; maria stop stops it, maria kill kills it. It runs as
-// "mysql" when the test runs as root.
+// "nobody" when the test runs as root.
 func mariaCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: maria start [OPTION...] | again | stop | kill")
@@ -61,7 +61,7 @@ func mariaCommand(ts *testscript.TestScript, neg bool, args []string) {
 // asMySQL is a program run by the user of the server.
 func asMySQL(argv ...string) *exec.Cmd {
 	if os.Getuid() == 0 {
-		argv = append([]string{"setpriv", "--reuid=mysql", "--regid=mysql", "--clear-groups"}, argv...)
+		argv = append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, argv...)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = "/"

@@ -79,7 +79,7 @@ func debianPackage(name string) string {
 	case "mariadb", "mariadb-dump", "mysqldump", "mariadb-admin":
 		return "mariadb-client"
 	case "mariadbd", "mariadb-install-db":
-		return "mariadb-server"
+		return "mariadb-server-core"
 	case "sqlite3", "restic", "cpio", "age", "tar", "gzip", "openssl", "redis-server", "nginx", "chromium":
 		return name
 	case "redis-cli":

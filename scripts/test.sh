@@ -65,7 +65,7 @@ run_all() {
 	local status=0 others
 	mapfile -t others < <(go list ./... | grep -v '/cmd/saoluu$')
 	run "${others[@]}" || status=$?
-	run -parallel 4 ./cmd/saoluu || status=$?
+	run -parallel 6 ./cmd/saoluu || status=$?
 	return $status
 }
 

@@ -330,6 +330,8 @@ func (s *mariaStreams) facts(ctx context.Context) ([]Fact, error) {
 		select {
 		case <-d.done:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // both may have happened
 			return nil, context.Cause(ctx)
 		}
 		if d.missed != nil {

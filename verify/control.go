@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -74,22 +75,31 @@ func (x *examination) digestsAgain(ctx context.Context) error {
 // drops a table, in the first database that has something to damage. Triggers and
 // foreign keys sleep meanwhile. Without facts it deletes all rows.
 func (d *drill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	return damageFirst(d.databases, want, func() ([]sources.Fact, error) { return d.facts(ctx, nil) },
+		func(db loadedDatabase, want []sources.Fact, all bool) (string, error) {
+			return d.damageOne(ctx, db, seed, want, all)
+		})
+}
+
+// damageFirst damages the first of several databases that has something to damage,
+// or, without facts to go by, all of them by what is found there. It says what was
+// done; "" when there was nothing.
+func damageFirst(databases []loadedDatabase, want []sources.Fact, find func() ([]sources.Fact, error),
+	damage func(db loadedDatabase, want []sources.Fact, all bool) (string, error)) (string, error) {
 	all := len(want) == 0
 	if all {
 		var err error
-		if want, err = stripped(d.facts(ctx, nil)); err != nil {
+		if want, err = stripped(find()); err != nil {
 			return "", err
 		}
 	}
 	done := ""
-	for _, db := range d.databases {
-		how, err := d.damageOne(ctx, db, seed, want, all)
+	for _, db := range databases {
+		how, err := damage(db, want, all)
 		if err != nil || how != "" && !all {
 			return how, err
 		}
-		if how != "" {
-			done = how
-		}
+		done = cmp.Or(how, done)
 	}
 	return done, nil
 }

@@ -323,22 +323,10 @@ func (d *mariaDrill) sound(ctx context.Context, conn *sql.Conn, facts []sources.
 // table, in the first database that has something to damage. Foreign keys sleep
 // meanwhile. Without facts it deletes all rows.
 func (d *mariaDrill) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
-	all := len(want) == 0
-	if all {
-		var err error
-		if want, err = stripped(d.facts(ctx, nil)); err != nil {
-			return "", err
-		}
-	}
-	done := ""
-	for _, db := range d.databases {
-		how, err := d.damageOne(ctx, db, seed, want, all)
-		if err != nil || how != "" && !all {
-			return how, err
-		}
-		done = cmp.Or(how, done)
-	}
-	return done, nil
+	return damageFirst(d.databases, want, func() ([]sources.Fact, error) { return d.facts(ctx, nil) },
+		func(db loadedDatabase, want []sources.Fact, all bool) (string, error) {
+			return d.damageOne(ctx, db, seed, want, all)
+		})
 }
 
 func (d *mariaDrill) damageOne(ctx context.Context, db loadedDatabase, seed string, want []sources.Fact, all bool) (string, error) {

@@ -13,8 +13,8 @@ import (
 	"saoluu/internal/fault"
 )
 
-// placeholder stands in a program's arguments for what was restored.
-const placeholder = "{}"
+// restoredMark stands in a program's arguments for what was restored.
+const restoredMark = "{}"
 
 // run has a program of the agency's own look at what was restored. It sees the
 // system's programs, what was restored and a folder of its own to write to; no
@@ -36,7 +36,7 @@ func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
 	}
 	argv := slices.Clone(c.Run)
 	for i := range argv {
-		argv[i] = strings.ReplaceAll(argv[i], placeholder, restored)
+		argv[i] = strings.ReplaceAll(argv[i], restoredMark, restored)
 	}
 	if argv[0], err = command.Program(argv[0]); err != nil {
 		return fault.New(fault.MissingTool, "run check", err, fault.HintOf(err))

@@ -3,9 +3,7 @@ package sourcetest
 import (
 	"context"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -72,16 +70,7 @@ func mariaUser(t *testing.T, base string) *command.Credential {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	u, err := user.Lookup("nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	if err := os.Chown(base, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-	return &command.Credential{UID: uint32(uid), GID: uint32(gid)}
+	return giveTo(t, base, "nobody")
 }
 
 func (s *MariaDBServer) await(t *testing.T, p *command.Process) {

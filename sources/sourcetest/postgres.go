@@ -97,19 +97,26 @@ func (s *Server) user(t *testing.T, base string) *command.Credential {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		u, err = user.Lookup("nobody")
+	return giveTo(t, base, "postgres", "nobody")
+}
+
+// giveTo gives a folder to the first of these users that there is.
+func giveTo(t *testing.T, base string, names ...string) *command.Credential {
+	t.Helper()
+	for _, name := range names {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		if err := os.Chown(base, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+		return &command.Credential{UID: uint32(uid), GID: uint32(gid)}
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	if err := os.Chown(base, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-	return &command.Credential{UID: uint32(uid), GID: uint32(gid)}
+	t.Fatalf("none of the users %v is there", names)
+	return nil
 }
 
 func (s *Server) await(t *testing.T, p *command.Process) {

@@ -124,7 +124,7 @@ func (e *Engine) pump(c *call, dump command.Cmd, digest string) error {
 		return fmt.Errorf("%s: %w", c.op, err)
 	}
 	c.env = append(c.env, command.PumpEnv+"="+string(env))
-	c.tail = append(append([]string{}, e.Pump...), "--digest", digest, "--stall", dump.Stall.String(), "--")
+	c.tail = append(append([]string{}, e.Pump...), "--digest", digest, "--why", dump.Why, "--stall", dump.Stall.String(), "--")
 	c.tail = append(c.tail, dump.Argv...)
 	c.secrets = dump.Secrets
 	return nil

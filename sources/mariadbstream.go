@@ -7,15 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -38,9 +35,8 @@ const (
 )
 
 // mariaStreams are the dumps of one backup. A dump must not be kept waiting: the
-// server drops a client that does not read for a minute (net_write_timeout). So it
-// begins only when its reader is there, which is when the named pipe of its part is
-// opened at the other end.
+// server drops a client that does not read for a minute (net_write_timeout). So it is
+// a feed.
 type mariaStreams struct {
 	source  *MariaDB
 	server  *sql.DB
@@ -53,16 +49,12 @@ type mariaStreams struct {
 // A mariaStream is the dump of one database.
 type mariaStream struct {
 	*mariaStreams
-	database, part, pipe string
-	program, options     string
-	done                 chan struct{} // closed when nothing of it runs any more
-	facts                []Fact        // valid then
-	missed               error         // why there are none, valid then
-	late                 atomic.Bool   // nobody will read it any more
+	*feed
+	database, part   string
+	program, options string
+	facts            []Fact // valid when the feed is done
+	missed           error  // why there are none, valid then
 }
-
-// throughPipe shows what comes through a named pipe, and fails unless it came whole.
-const throughPipe = `cat -- "$1" && [ -e "$1.whole" ] || { cat -- "$1.error" >&2; exit 1; }`
 
 // start makes the pipes, and the goroutines that wait at them.
 func (s *mariaStreams) start(ctx context.Context, names []string, program, options string) ([]Part, error) {
@@ -84,16 +76,14 @@ func (s *mariaStreams) start(ctx context.Context, names []string, program, optio
 	var parts []Part
 	for i, name := range names {
 		d := &mariaStream{
-			mariaStreams: s, database: name, part: m.partOf(name), pipe: filepath.Join(s.scratch, "dump-"+strconv.Itoa(i)),
-			program: program, options: options, done: make(chan struct{}),
+			mariaStreams: s, database: name, part: m.partOf(name), program: program, options: options,
 		}
-		if err := syscall.Mkfifo(d.pipe, 0o600); err != nil {
-			return nil, scratchError(s.scratch, err)
+		if d.feed, err = newFeed(s.scratch, filepath.Join(s.scratch, "dump-"+strconv.Itoa(i))); err != nil {
+			return nil, err
 		}
 		s.all = append(s.all, d)
 		parts = append(parts, Part{
-			Name: d.part, Filename: strings.TrimPrefix(d.part, partDatabase+":") + ".sql",
-			Dump: &command.Cmd{Argv: []string{"/bin/sh", "-c", throughPipe, "mariadb-dump", d.pipe}, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}},
+			Name: d.part, Filename: strings.TrimPrefix(d.part, partDatabase+":") + ".sql", Dump: d.dump(m.Password),
 		})
 	}
 	parts = append(parts, Part{Name: partGlobals, Filename: partGlobals + ".sql", File: users})
@@ -115,61 +105,31 @@ func (s *mariaStreams) release() error {
 			d.nudge()
 			<-d.done
 		}
-		problems = append(problems, removeAll(d.pipe, d.pipe+".whole", d.pipe+".error"))
+		problems = append(problems, d.remove())
 	}
 	problems = append(problems, removeAll(filepath.Join(s.scratch, "client.cnf"), filepath.Join(s.scratch, partGlobals+".sql")), s.server.Close())
 	return errors.Join(problems...)
 }
 
-func removeAll(paths ...string) error {
-	for _, path := range paths {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// nudge wakes a stream that still waits for a reader, by being one for a moment: it
-// then ends without a dump.
-func (d *mariaStream) nudge() {
-	d.late.Store(true)
-	if file, err := os.OpenFile(d.pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
-		defer file.Close()
-		select { // long enough for the other end to notice
-		case <-d.done:
-		case <-time.After(time.Second):
-		}
-	}
-}
-
 // serve waits for a reader and gives it the dump.
 func (d *mariaStream) serve(ctx context.Context) {
-	defer close(d.done)
-	pipe, err := os.OpenFile(d.pipe, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	if d.late.Load() || ctx.Err() != nil {
-		_ = pipe.Close() // nobody is there to miss it
-		return
-	}
-	facts, err := d.save(ctx, pipe)
-	verdict := ".whole"
-	var text []byte
-	if err != nil {
-		verdict, text = ".error", []byte(strings.ReplaceAll(err.Error(), "\n", " ")+"\n")
-	}
-	err = errors.Join(err, os.WriteFile(d.pipe+verdict, text, 0o600), pipe.Close())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err != nil {
-		cancel() // its part has failed; only the session must end
-	}
-	got, missed := facts(ctx)
-	if err == nil {
-		d.facts, d.missed = got, missed
-	}
+	d.feed.serve(func(pipe io.Writer) (func(bool), error) {
+		if ctx.Err() != nil {
+			return func(bool) {}, context.Cause(ctx)
+		}
+		facts, err := d.save(ctx, pipe)
+		return func(whole bool) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			if !whole {
+				cancel() // its part has failed; only the session must end
+			}
+			got, missed := facts(ctx)
+			if whole {
+				d.facts, d.missed = got, missed
+			}
+		}, err
+	})
 }
 
 // save writes the dump into the pipe while the facts of the same snapshot are read.
@@ -220,7 +180,7 @@ func (d *mariaStream) save(ctx context.Context, pipe io.Writer) (facts func(cont
 		return facts, d.dumpFault(err)
 	}
 	if !out.complete() {
-		return facts, fault.New(fault.Failed, m.op("dump "+quoteMaria(d.database)), errors.New("the dump ends before its end"), "see what mariadb-dump says by hand")
+		return facts, fault.New(fault.Failed, m.op("dump "+quoteMaria(d.database)), errors.New("the dump ends before its end"), "see what "+filepath.Base(d.program)+" says by hand")
 	}
 	return facts, nil
 }
@@ -308,17 +268,33 @@ func (d *mariaStream) hold(ctx context.Context) (*sql.Conn, error) {
 	return nil, errors.Join(err, conn.Close())
 }
 
+// dumpTroubles are words of mariadb-dump that mean more than that it failed (MariaDB
+// manual, "Error Codes").
+var dumpTroubles = []struct {
+	text *regexp.Regexp
+	kind fault.Kind
+	hint string
+}{
+	{regexp.MustCompile(`references invalid table\(s\) or column\(s\)`), fault.Failed, "repair or drop the view, which cannot be used either"},
+	{regexp.MustCompile(`Lost connection|has gone away|Can't connect|error:? 20(02|03|06|13)\b|Server shutdown`), fault.Absent, "see the server's log: it ended, was restarted or dropped the connection during the dump"},
+	{regexp.MustCompile(`Error 1412|1412: |Table definition has changed|doesn't exist|Couldn't find table|error:? 1146\b`), fault.Failed, "run the backup again when nobody drops or changes tables"},
+	{regexp.MustCompile(`error:? (1053|1317)\b|Query execution was interrupted`), fault.Failed, "see who ended the dump's session on the server"},
+	{regexp.MustCompile(`larger than max_allowed_packet|error:? (1153|2020)\b`), fault.Failed, "raise the server's max_allowed_packet: a row is longer"},
+}
+
 // dumpFault adds what a dump's own error means.
 func (d *mariaStream) dumpFault(err error) error {
 	var exit *command.ExitError
 	if !errors.As(err, &exit) {
 		return err
 	}
-	hint := ""
-	if strings.Contains(exit.Stderr, "references invalid table(s) or column(s)") {
-		hint = ": repair or drop the view, which cannot be used either"
+	op := d.source.op("dump " + quoteMaria(d.database))
+	for _, t := range dumpTroubles {
+		if t.text.MatchString(exit.Stderr) {
+			return fault.New(t.kind, op, err, t.hint)
+		}
 	}
-	return fault.New(fault.Failed, d.source.op("dump "+quoteMaria(d.database)), errors.New(exit.Error()+hint), "")
+	return fault.New(fault.Failed, op, err, "")
 }
 
 // facts gathers the facts of all streams. Of one that was not read whole there are

@@ -64,6 +64,10 @@ type Cmd struct {
 	OnRead func(bytes int64)
 	// Credential is the user to run as; nil means ours.
 	Credential *Credential
+	// Why is a file in which whoever feeds the program says why it fails (WriteWhy):
+	// that is reported then, and not the program's own exit status. Only a pump looks
+	// at it; empty means none.
+	Why string
 	// ExtraFiles become descriptors 3, 4, … of the program.
 	ExtraFiles []*os.File
 

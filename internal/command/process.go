@@ -128,6 +128,10 @@ func dirExists(dir string) bool {
 // Pid returns the process id, which is also the id of its group.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
+// Signal sends a signal to the program alone, such as SIGSTOP and SIGCONT. It is an
+// error when it has ended.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Done is closed when the program has ended and was reaped.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

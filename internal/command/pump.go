@@ -53,6 +53,7 @@ type PumpRequest struct {
 	Argv   []string
 	Env    []string      // whole environment of Argv
 	Digest string        // file to write the Digest to, or why there is none; empty for no file
+	Why    string        // Cmd.Why
 	Stall  time.Duration // no output for so long ends Argv; 0 means never
 	Stdin  io.Reader     // usually nil
 	Stdout io.Writer
@@ -84,6 +85,10 @@ func Pump(ctx context.Context, r PumpRequest) (exit int, err error) {
 	}
 	if err != nil {
 		exit = max(res.ExitCode, 1)
+		var ended *ExitError
+		if errors.As(err, &ended) {
+			err = cmp.Or(readWhy(r.Why), err)
+		}
 		report = pumpReport{Kind: fault.KindOf(err), Error: err.Error(), Hint: cmp.Or(fault.HintOf(err), byHand)}
 	}
 	if werr := report.write(r.Digest); werr != nil {
@@ -101,6 +106,29 @@ func (p pumpReport) write(file string) error {
 		return err
 	}
 	return durable.WriteFile(file, append(text, '\n'), 0o600)
+}
+
+// WriteWhy writes into file why the program that it is the Cmd.Why of will fail. It is
+// not kept through a loss of power.
+func WriteWhy(file string, err error) error {
+	text, merr := json.Marshal(pumpReport{Kind: fault.KindOf(err), Error: err.Error(), Hint: fault.HintOf(err)})
+	if merr != nil {
+		return merr
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o600)
+}
+
+// readWhy returns what WriteWhy wrote; nil where there is nothing.
+func readWhy(file string) error {
+	if file == "" {
+		return nil
+	}
+	_, err := ReadDigest(file)
+	var why *fault.Error
+	if !errors.As(err, &why) {
+		return nil
+	}
+	return why
 }
 
 // ReadDigest reads what Pump wrote. When that is why there is no digest, the
@@ -124,7 +152,7 @@ func ReadDigest(file string) (Digest, error) {
 }
 
 // PumpMain is the command "pump": args are what follows that word,
-// [--digest FILE] [--stall DURATION] -- ARGV…; the environment of ARGV comes in
+// [--digest FILE] [--why FILE] [--stall DURATION] -- ARGV…; the environment of ARGV comes in
 // PumpEnv. It returns the exit status and, when that is not 0, says why in one
 // line on stderr.
 func PumpMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -143,6 +171,7 @@ func pumpMain(ctx context.Context, args []string, stdout io.Writer) (exit int, e
 	flags.SetOutput(io.Discard)
 	r := PumpRequest{Stdout: stdout}
 	flags.StringVar(&r.Digest, "digest", "", "file to write the digest to")
+	flags.StringVar(&r.Why, "why", "", "file that says why the program fails")
 	flags.DurationVar(&r.Stall, "stall", 0, "longest silence")
 	if err := flags.Parse(args); err != nil {
 		return 2, fault.New(fault.Usage, "pump", err, "")

@@ -62,6 +62,32 @@ func TestPump(t *testing.T) {
 	}
 }
 
+// Who feeds a program says why it failed, with its kind and hint; what made the program
+// fail by itself, or not at all, stays as it is.
+func TestPumpWhy(t *testing.T) {
+	dir := t.TempDir()
+	why := filepath.Join(dir, "why")
+	if err := WriteWhy(why, fault.New(fault.Absent, "dump", errors.New("the server is gone"), "start it")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, script, file, err string
+		kind                    fault.Kind
+		hint                    string
+	}{
+		{"told", "echo x; exit 3", why, "dump: the server is gone", fault.Absent, "start it"},
+		{"not told", "echo x; exit 3", filepath.Join(dir, "none"), "sh: exit status 3", fault.Failed, byHand},
+		{"well", "echo x", why, "", "", ""},
+	} {
+		file := filepath.Join(dir, "digest")
+		_, err := Pump(t.Context(), PumpRequest{Argv: []string{"/bin/sh", "-c", tc.script}, Digest: file, Why: tc.file, Stdout: io.Discard})
+		_, told := ReadDigest(file)
+		if errText(err) != tc.err || errText(told) != tc.err || fault.KindOf(told) != tc.kind || fault.HintOf(told) != tc.hint {
+			t.Errorf("%s: %v; told %v, kind %q, hint %q", tc.name, err, told, fault.KindOf(told), fault.HintOf(told))
+		}
+	}
+}
+
 func TestPumpMainAsAProcess(t *testing.T) {
 	env, err := json.Marshal([]string{"DUMP_PASSWORD=s3cret", "PATH=/usr/bin:/bin"})
 	if err != nil {

@@ -148,7 +148,14 @@ type Source struct {
 	// Example: password = "credential:qlvb-db"
 	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|command"`
 
-	// The name of the database. Exactly one of database, databases and all is set.
+	// How a server is read: dump, the default, is one logical dump of each database;
+	// basebackup, for postgres, is a physical copy of the whole server, which needs a user with
+	// REPLICATION and brings everything back at once.
+	// Example: method = "basebackup"
+	Method string `toml:"method,omitempty" of:"postgres|mariadb" enum:"dump|basebackup"`
+
+	// The name of the database. Exactly one of database, databases and all is set,
+	// and none is needed where the method is of the whole server.
 	// Example: database = "qlvb"
 	Database string `toml:"database,omitempty" of:"postgres|mariadb"`
 
@@ -171,7 +178,7 @@ type Source struct {
 	// Example: ca = "/etc/saoluu/db-ca.pem"
 	CA string `toml:"ca,omitempty" of:"mariadb"`
 
-	// Absolute path of the folder with pg_dump and pg_dumpall, or mariadb-dump. The
+	// Absolute path of the folder with pg_dump, pg_dumpall and pg_basebackup, or mariadb-dump. The
 	// default finds the server's own major version, or the one along PATH.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
 	Bin string `toml:"bin,omitempty" of:"postgres|mariadb"`

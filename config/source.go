@@ -29,6 +29,26 @@ func (c checker) oneOf(s *Source, n *node) {
 	}
 }
 
+// method checks that a method is one of the server's, and that with it is said which
+// databases are saved: one of the whole server takes them all.
+func (c checker) method(s *Source, n *node) {
+	if !whole(*s) {
+		c.oneOf(s, n)
+		return
+	}
+	if n.good("method") && s.Type != "postgres" {
+		c.tell(n, "method", fmt.Sprintf("a %s source has no method %q", s.Type, s.Method), "choose dump")
+	}
+	for _, key := range n.written("database", "databases", "all") {
+		if key != "all" || n.good("all") && !s.All {
+			c.tell(n, key, fmt.Sprintf("method %q saves the whole server, and %q would leave something out", s.Method, key), "remove it, or choose method dump")
+		}
+	}
+}
+
+// whole reports whether a source saves a whole server, whatever databases it has.
+func whole(s Source) bool { return s.Method == "basebackup" }
+
 // mariadb gives what it shares with postgres the defaults of its own.
 func (c checker) mariadb(s *Source, n *node) {
 	if len(n.written("host")) == 0 {
@@ -51,7 +71,7 @@ func (c checker) mariadb(s *Source, n *node) {
 // server checks how a database server is reached. A password must not travel over
 // the network in the clear because nobody said otherwise.
 func (c checker) server(s *Source, n *node) {
-	c.oneOf(s, n)
+	c.method(s, n)
 	for _, key := range []string{"user", "database"} {
 		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
 			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")

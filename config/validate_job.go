@@ -239,6 +239,9 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.tell(n, subject, "the output of a program is one file, of which nothing is known but by a program", "use run, or let the program leave files in a folder")
 	case subject == "sql":
 		c.comparison(k, n, compared)
+		if whole(j.Source) && len(n.written("database")) == 0 {
+			c.tell(n, "sql", "nothing says which database of the server is asked", "add database, with the name of one")
+		}
 		if n.good("database") && (!isServer(kind) || len(j.Source.Databases) > 0 && !slices.Contains(j.Source.Databases, k.Database)) {
 			c.tell(n, "database", fmt.Sprintf("the source has no database %q to choose", k.Database), "leave it out, or name one of the source's databases")
 		}

@@ -44,11 +44,15 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &sources.Postgres{
+		p := sources.Postgres{
 			Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
-		}, nil
+		}
+		if s.Method == "basebackup" {
+			return &sources.PostgresCluster{Server: p}, nil
+		}
+		return &p, nil
 	}
 	return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", job.Name), fmt.Errorf("unknown source type %q", s.Type), "")
 }

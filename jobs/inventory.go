@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,11 +19,12 @@ import (
 // methods are the words of the inventory's column "method" (39/2024/QĐ-UBND,
 // Điều 16 khoản 2 điểm b) for each kind of source.
 var methods = map[string]string{
-	"files":    "sao lưu gia tăng ở mức tệp, khử trùng lặp",
-	"command":  "chương trình kết xuất của đơn vị",
-	"sqlite":   "bản sao nhất quán của tệp CSDL",
-	"mariadb":  "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",
-	"postgres": "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
+	"files":               "sao lưu gia tăng ở mức tệp, khử trùng lặp",
+	"command":             "chương trình kết xuất của đơn vị",
+	"sqlite":              "bản sao nhất quán của tệp CSDL",
+	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",
+	"postgres basebackup": "bản sao vật lý toàn bộ máy chủ bằng pg_basebackup, kèm bảng kê mã băm",
+	"postgres":            "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
 }
 
 // SetInventory records the configuration's jobs when they differ from the last
@@ -100,7 +102,7 @@ func asset(name string, j config.Job) catalog.Asset {
 	return catalog.Asset{
 		Job: name, Title: j.Title, System: j.System, Category: j.Category, Importance: j.Importance,
 		Secrecy: j.Secrecy, Label: j.Label, Owner: j.Owner, Class: j.Class, Source: j.Source.Type,
-		Method: methods[j.Source.Type], Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
+		Method: cmp.Or(methods[j.Source.Type+" "+j.Source.Method], methods[j.Source.Type]), Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
 		Targets: j.Targets, RPOSeconds: int64(j.RPO.Std() / time.Second), RTOSeconds: int64(j.RTO.Std() / time.Second),
 		InService:    j.InService,
 		SourceSHA256: settingsDigest(j.Source), ChecksSHA256: settingsDigest(j.Test.Checks), Checks: len(j.Test.Checks),

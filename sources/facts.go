@@ -39,8 +39,8 @@ type Difference struct {
 // something about the data, in the order of their names. Values must be equal
 // byte by byte, except:
 //
-//   - files, sequence: the copy must hold at least as much, because both go on
-//     growing while the backup is made;
+//   - files, sequence, rows at least: the copy must hold at least as much, because
+//     they go on growing while the backup is made;
 //   - extension: it must be there; the version is the sandbox's own;
 //   - integrity: it must be "ok", whatever was true of the source.
 //
@@ -82,7 +82,7 @@ func comparable(kind string) bool { return kind != FactSkipped && kind != FactSa
 
 func holds(f Fact, found string) bool {
 	switch f.Kind {
-	case FactFiles, FactSequence:
+	case FactFiles, FactSequence, FactLeast:
 		return atLeast(f.Value, found)
 	case FactExtension:
 		return true

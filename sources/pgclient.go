@@ -26,14 +26,14 @@ import (
 // connectLimit bounds the wait for a server that does not answer.
 const connectLimit = 30 * time.Second
 
-// openPostgres connects in a way that works through poolers too: no statement is
-// prepared under a name.
-func openPostgres(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+// plainPostgres makes a session work through poolers too: no statement is prepared
+// under a name.
+func plainPostgres(config *pgx.ConnConfig) *pgx.ConnConfig {
 	config.ConnectTimeout = connectLimit
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.StatementCacheCapacity, config.DescriptionCacheCapacity = 0, 0
 	config.RuntimeParams = map[string]string{"application_name": "saoluu"}
-	return pgx.ConnectConfig(ctx, config)
+	return config
 }
 
 // settings of a session that reads facts. Text must come out the same on every

@@ -172,8 +172,21 @@ func connString(settings map[string]string) string {
 	return strings.Join(all, " ")
 }
 
-// connect opens a session of its own. Nothing of our environment takes part.
+// connect opens a session of its own.
 func (p *Postgres) connect(ctx context.Context) (*pgx.Conn, error) {
+	config, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, p.fault("connect", err)
+	}
+	return conn, nil
+}
+
+// config says how a session is opened. Nothing of our environment takes part.
+func (p *Postgres) config() (*pgx.ConnConfig, error) {
 	settings := map[string]string{
 		"host": p.host(), "port": strconv.Itoa(p.port()), "user": p.User, "database": p.Database,
 		"sslmode": cmp.Or(p.SSLMode, "prefer"), "passfile": os.DevNull, "servicefile": os.DevNull,
@@ -186,11 +199,7 @@ func (p *Postgres) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fault.New(fault.Usage, p.op("connect"), errors.New(p.blank(err.Error())), "check host, port and sslmode")
 	}
 	config.Password = p.Password
-	conn, err := openPostgres(ctx, config)
-	if err != nil {
-		return nil, p.fault("connect", err)
-	}
-	return conn, nil
+	return plainPostgres(config), nil
 }
 
 // environment is that of the client programs. The password lies in a file that

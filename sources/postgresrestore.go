@@ -42,7 +42,7 @@ func RestorePostgres(ctx context.Context, address, dump string, overwrite bool) 
 	name := settings.Database
 	op = fmt.Sprintf("restore to database %q", name)
 	settings.Database = "postgres"
-	conn, err := openPostgres(ctx, settings)
+	conn, err := pgx.ConnectConfig(ctx, plainPostgres(settings))
 	if err != nil {
 		kind, hint := pgKind(err, "")
 		return fault.New(kind, op, errors.New(blanked(pgText(err), settings.Password)), hint)

@@ -67,19 +67,21 @@ type Fact struct {
 
 // Kinds of fact.
 const (
-	FactRows      = "rows"      // number of rows of a table
-	FactContent   = "content"   // order-independent digest of a table's rows
-	FactSchema    = "schema"    // digest of the schema
-	FactSHA256    = "sha256"    // of a file or stream
-	FactFiles     = "files"     // number of files in a tree that a copy must at least hold
-	FactSize      = "size"      // bytes of a file
-	FactMode      = "mode"      // permission bits and type of a file
-	FactIntegrity = "integrity" // outcome of the engine's own check
-	FactRole      = "role"
-	FactExtension = "extension"
-	FactVersion   = "version" // of the server
-	FactCollation = "collation"
-	FactSequence  = "sequence" // last value given out; a copy must not be behind it
-	FactSample    = "sample"   // how the facts were chosen; says nothing about the data
-	FactSkipped   = "skipped"  // a fact that could not be taken consistently, and why
+	FactRows       = "rows"      // number of rows of a table
+	FactContent    = "content"   // order-independent digest of a table's rows
+	FactSchema     = "schema"    // digest of the schema
+	FactSHA256     = "sha256"    // of a file or stream
+	FactFiles      = "files"     // number of files in a tree that a copy must at least hold
+	FactSize       = "size"      // bytes of a file
+	FactMode       = "mode"      // permission bits and type of a file
+	FactIntegrity  = "integrity" // outcome of the engine's own check
+	FactRole       = "role"
+	FactExtension  = "extension"
+	FactVersion    = "version" // of the server
+	FactCollation  = "collation"
+	FactIdentifier = "identifier"    // of a PostgreSQL cluster, as it was made
+	FactLeast      = "rows at least" // rows of a table that were there all the while the copy was made
+	FactSequence   = "sequence"      // last value given out; a copy must not be behind it
+	FactSample     = "sample"        // how the facts were chosen; says nothing about the data
+	FactSkipped    = "skipped"       // a fact that could not be taken consistently, and why
 )

@@ -48,7 +48,8 @@ func StartPostgres(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hba := "local all " + s.Superuser + " trust\nlocal all all scram-sha-256\n"
+	hba := "local all " + s.Superuser + " trust\nlocal all all scram-sha-256\n" +
+		"local replication " + s.Superuser + " trust\nlocal replication all scram-sha-256\n"
 	if err := os.WriteFile(filepath.Join(s.Data, "pg_hba.conf"), []byte(hba), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +57,7 @@ func StartPostgres(t *testing.T) *Server {
 	p, err := command.Start(ctx, command.Cmd{Argv: []string{
 		filepath.Join(bin, "postgres"), "-D", s.Data, "-k", s.Sockets,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "port=5432", "-c", "shared_buffers=64MB", "-c", "jit=off",
+		"-c", "autovacuum=off", // which would write when nobody does
 	}, Env: env, Dir: base, Credential: credential, Interrupt: syscall.SIGQUIT, Grace: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)

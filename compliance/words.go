@@ -112,6 +112,14 @@ func vnValue(text string) string {
 		"the server takes them": "máy chủ nhận", "refused": "bị từ chối", "something to assert": "có dữ liệu để so sánh", "no facts and no checks": "không có gì để so sánh",
 		"at least 1 row or file": "ít nhất 1 dòng hoặc tệp", "1 file": "1 tệp",
 	}
+	mariadb := map[string]string{
+		"it is whole": "đầy đủ", "cut off": "bị cắt cụt", "CHECK TABLE finds no fault": "CHECK TABLE không thấy lỗi",
+		"mariabackup makes a data folder of the copy": "mariabackup dựng được thư mục dữ liệu từ bản sao", "it does not": "không",
+		"the copy tells the settings of its files": "bản sao cho biết thiết lập của các tệp",
+	}
+	if word, ok := mariadb[text]; ok {
+		return word
+	}
 	if word, ok := fixed[text]; ok {
 		return word
 	}

@@ -149,10 +149,12 @@ type Source struct {
 	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|command"`
 
 	// How a server is read: dump, the default, is one logical dump of each database;
-	// basebackup, for postgres, is a physical copy of the whole server, which needs a user with
-	// REPLICATION and brings everything back at once.
+	// basebackup, for postgres, and mariabackup, for mariadb, are a physical copy of
+	// the whole server, which brings everything back at once. basebackup needs a user
+	// with REPLICATION; mariabackup needs PROCESS, LOCK TABLES and BINLOG MONITOR too,
+	// and a server on this machine whose data folder can be read.
 	// Example: method = "basebackup"
-	Method string `toml:"method,omitempty" of:"postgres|mariadb" enum:"dump|basebackup"`
+	Method string `toml:"method,omitempty" of:"postgres|mariadb" enum:"dump|basebackup|mariabackup"`
 
 	// The name of the database. Exactly one of database, databases and all is set,
 	// and none is needed where the method is of the whole server.
@@ -178,8 +180,8 @@ type Source struct {
 	// Example: ca = "/etc/saoluu/db-ca.pem"
 	CA string `toml:"ca,omitempty" of:"mariadb"`
 
-	// Absolute path of the folder with pg_dump, pg_dumpall and pg_basebackup, or mariadb-dump. The
-	// default finds the server's own major version, or the one along PATH.
+	// Absolute path of the folder with pg_dump, pg_dumpall and pg_basebackup, or
+	// mariadb-dump and mariabackup. The default finds the server's own major version, or the one along PATH.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
 	Bin string `toml:"bin,omitempty" of:"postgres|mariadb"`
 }

@@ -36,8 +36,9 @@ func (c checker) method(s *Source, n *node) {
 		c.oneOf(s, n)
 		return
 	}
-	if n.good("method") && s.Type != "postgres" {
-		c.tell(n, "method", fmt.Sprintf("a %s source has no method %q", s.Type, s.Method), "choose dump")
+	methods := map[string]string{"postgres": "basebackup", "mariadb": "mariabackup"}
+	if own := methods[s.Type]; n.good("method") && s.Method != own {
+		c.tell(n, "method", fmt.Sprintf("a %s source has no method %q", s.Type, s.Method), "choose dump or "+own)
 	}
 	for _, key := range n.written("database", "databases", "all") {
 		if key != "all" || n.good("all") && !s.All {
@@ -47,7 +48,7 @@ func (c checker) method(s *Source, n *node) {
 }
 
 // whole reports whether a source saves a whole server, whatever databases it has.
-func whole(s Source) bool { return s.Method == "basebackup" }
+func whole(s Source) bool { return s.Method == "basebackup" || s.Method == "mariabackup" }
 
 // mariadb gives what it shares with postgres the defaults of its own.
 func (c checker) mariadb(s *Source, n *node) {
@@ -63,6 +64,9 @@ func (c checker) mariadb(s *Source, n *node) {
 		c.tell(n, "sslmode", fmt.Sprintf("a mariadb source has no sslmode %q", s.SSLMode), "choose one of: "+strings.Join(modes, ", "))
 	}
 	c.server(s, n)
+	if s.Method == "mariabackup" && n.good("host") && !strings.HasPrefix(s.Host, "/") && !isThisMachine(s.Host) {
+		c.tell(n, "host", "mariabackup reads the files of a server on this machine alone", `choose method "dump", or run saoluu on the server's machine`)
+	}
 	if s.SSLMode == "prefer" {
 		s.SSLMode = "disable"
 	}

@@ -35,7 +35,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			return nil, err
 		}
 		return &sources.MariaDB{
-			Host: s.Host, Port: s.Port, User: s.User, Password: password,
+			Method: s.Method, Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
 		}, nil

@@ -22,6 +22,7 @@ var methods = map[string]string{
 	"files":               "sao lưu gia tăng ở mức tệp, khử trùng lặp",
 	"command":             "chương trình kết xuất của đơn vị",
 	"sqlite":              "bản sao nhất quán của tệp CSDL",
+	"mariadb mariabackup": "bản sao vật lý toàn bộ máy chủ bằng mariabackup",
 	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",
 	"postgres basebackup": "bản sao vật lý toàn bộ máy chủ bằng pg_basebackup, kèm bảng kê mã băm",
 	"postgres":            "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",

@@ -32,12 +32,16 @@ type MariaDB struct {
 	Host string
 	// Port is 3306 when 0; it does not matter on a socket.
 	Port int
-	// User needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*.
+	// User needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*; with
+	// MethodMariabackup PROCESS, LOCK TABLES and BINLOG MONITOR too.
 	User string
 	// Password is optional; it is handed to programs in a file of scratch.
 	Password string
-	// Exactly one of Database, Databases and All says what is saved: one database,
-	// these, or all but the server's own.
+	// Method is MethodDump (the default) or MethodMariabackup, which saves the files of
+	// the whole server, which must run on this host.
+	Method string
+	// Exactly one of Database, Databases and All says what is saved by a dump: one
+	// database, these, or all but the server's own.
 	Database  string
 	Databases []string
 	All       bool
@@ -77,6 +81,9 @@ func (m *MariaDB) Prepare(ctx context.Context, scratch string) (_ Payload, err e
 	server, err := m.open()
 	if err != nil {
 		return Payload{}, err
+	}
+	if m.Method == MethodMariabackup {
+		return m.physical(ctx, server, scratch)
 	}
 	streams := &mariaStreams{source: m, server: server, scratch: scratch}
 	defer func() {
@@ -129,7 +136,9 @@ func (m *MariaDB) check() error {
 		return fault.New(fault.Usage, "mariadb", errors.New(text), hint)
 	}
 	switch {
-	case m.Database == "" && len(m.Databases) == 0 && !m.All:
+	case m.Method == MethodMariabackup && (m.Database != "" || len(m.Databases) > 0):
+		return refuse("mariabackup saves whole servers", "leave database and databases out")
+	case m.Database == "" && len(m.Databases) == 0 && !m.All && m.Method != MethodMariabackup:
 		return refuse("no database", "set database, databases or all")
 	case m.User == "":
 		return refuse("no user", "set user")
@@ -137,6 +146,8 @@ func (m *MariaDB) check() error {
 		return refuse("user or password has a line break", "take the line break out of the secret")
 	case m.SSLMode != "" && !slices.Contains([]string{"disable", "require", "verify-full"}, m.SSLMode):
 		return refuse(fmt.Sprintf("unknown sslmode %q", m.SSLMode), "use disable, require or verify-full")
+	case m.Method != "" && m.Method != MethodDump && m.Method != MethodMariabackup:
+		return refuse(fmt.Sprintf("unknown method %q", m.Method), "use dump or mariabackup")
 	case m.FactsMode != "" && m.FactsMode != ModeFull && m.FactsMode != ModeCounts:
 		return refuse(fmt.Sprintf("unknown way %q to take facts", m.FactsMode), "use full or counts")
 	}
@@ -180,11 +191,9 @@ func (m *MariaDB) names(ctx context.Context, server *sql.DB) ([]string, error) {
 	case m.Database != "":
 		names = []string{m.Database}
 	case m.All:
-		names = slices.DeleteFunc(slices.Clone(there), func(name string) bool {
-			// Folders that are no databases show with this prefix (MariaDB manual,
-			// "Identifier to File Name Mapping").
-			return slices.Contains(systemDatabases, strings.ToLower(name)) || strings.HasPrefix(name, "#mysql50#")
-		})
+		if names, err = MariaDBDatabases(ctx, server); err != nil {
+			return nil, m.fault("list the databases", err)
+		}
 	}
 	if len(names) == 0 {
 		return nil, fault.New(fault.Absent, m.op("list the databases"), errors.New("there is none that this user may see"), "see whether this is the right server; "+m.grant())

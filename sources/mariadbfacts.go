@@ -33,31 +33,40 @@ func MariaDBFacts(ctx context.Context, conn *sql.Conn, database, mode string) (f
 	if err := settleMariaDB(ctx, conn); err != nil {
 		return nil, nil, err
 	}
-	if facts, err = mariaServer(ctx, conn, database); err != nil {
+	if facts, err = mariaFacts(ctx, conn, database, mode); err != nil {
 		return nil, nil, err
+	}
+	accounts, err := readAccounts(ctx, conn)
+	return facts, accounts.facts(), err
+}
+
+// mariaFacts takes those of the database alone; the first is the server's version.
+func mariaFacts(ctx context.Context, conn *sql.Conn, database, mode string) ([]Fact, error) {
+	facts, err := mariaServer(ctx, conn, database)
+	if err != nil {
+		return nil, err
 	}
 	schema, err := mariaSchema(ctx, conn, database)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tables, err := mariaTables(ctx, conn, database)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	counters, err := mariaCounters(ctx, conn, database, tables)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	facts = append(append(facts, schema), counters...)
 	for _, t := range tables {
 		got, err := t.facts(ctx, conn, mode)
 		if err != nil {
-			return nil, nil, fmt.Errorf("table %s: %w", t.of(), err)
+			return nil, fmt.Errorf("table %s: %w", t.of(), err)
 		}
 		facts = append(facts, got...)
 	}
-	accounts, err := readAccounts(ctx, conn)
-	return facts, accounts.facts(), err
+	return facts, nil
 }
 
 // A mariaSurvey is what no snapshot covers, at one moment.
@@ -104,15 +113,23 @@ func (d *mariaStream) survey(ctx context.Context, conn *sql.Conn) (*mariaSurvey,
 	return s, nil
 }
 
-// tight reads the facts that the snapshot of conn covers. The locks that reading
-// takes on a table's definition are dropped after each: they would keep others from
-// changing it until the end.
+// tight takes version and collation, and reads the facts that the snapshot of conn
+// covers.
 func (s *mariaSurvey) tight(ctx context.Context, conn *sql.Conn) ([]Fact, error) {
-	d := s.stream
-	all, err := mariaServer(ctx, conn, d.database)
+	all, err := mariaServer(ctx, conn, s.stream.database)
 	if err != nil {
 		return nil, err
 	}
+	rows, err := s.read(ctx, conn)
+	return append(all, rows...), err
+}
+
+// read reads the tables that the snapshot of conn covers. The locks that reading
+// takes on a table's definition are dropped after each: they would keep others from
+// changing it until the end.
+func (s *mariaSurvey) read(ctx context.Context, conn *sql.Conn) ([]Fact, error) {
+	d := s.stream
+	var all []Fact
 	if _, err := conn.ExecContext(ctx, "SAVEPOINT saoluu"); err != nil {
 		return nil, err
 	}
@@ -197,6 +214,13 @@ func mariaServer(ctx context.Context, conn *sql.Conn, database string) ([]Fact, 
 		{Kind: FactVersion, Of: ofServer, Value: MariaDBVersion(version)},
 		{Kind: FactCollation, Value: string(locale)},
 	}, nil
+}
+
+// mariaVersion takes the server's version.
+func mariaVersion(ctx context.Context, conn *sql.Conn) ([]Fact, error) {
+	var version string
+	err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version)
+	return []Fact{{Kind: FactVersion, Of: ofServer, Value: MariaDBVersion(version)}}, err
 }
 
 // MariaDBVersion is the product and the first two numbers of a server's version, such

@@ -83,17 +83,19 @@ func databasePattern(pattern string) *regexp.Regexp {
 	return regexp.MustCompile("(?s)^" + b.String() + "$")
 }
 
+// general reports whether a right is given on everything.
+func (r mariaRights) general(right string) bool {
+	return slices.ContainsFunc(r.grants, func(g mariaGrant) bool { return g.on == nil && g.gives(right) })
+}
+
 // lacking returns the first right that is missing on a whole database, or "".
 func (r mariaRights) lacking(database string) string {
-	general := func(right string) bool {
-		return slices.ContainsFunc(r.grants, func(g mariaGrant) bool { return g.on == nil && g.gives(right) })
-	}
-	if !general("RELOAD") {
+	if !r.general("RELOAD") {
 		return "RELOAD, which is given on *.* only,"
 	}
 	for _, right := range wanted {
 		near := slices.ContainsFunc(r.grants, func(g mariaGrant) bool { return g.on != nil && g.gives(right) && g.on.MatchString(database) })
-		if !near && (!general(right) || slices.Contains(r.revoked, database)) {
+		if !near && (!r.general(right) || slices.Contains(r.revoked, database)) {
 			return right
 		}
 	}

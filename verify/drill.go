@@ -68,7 +68,7 @@ func (x *examination) warmUp(ctx context.Context) {
 			w.cluster, w.err = startCluster(ctx, x, major)
 			return w
 		}
-	case x.request.Source == "mariadb":
+	case x.request.Source == "mariadb" && !x.physical():
 		start = func() (w warmed) {
 			w.instance, w.err = startInstance(ctx, x, version)
 			return w

@@ -156,7 +156,7 @@ func (r *rig) save(t *testing.T, part sources.Part) PartCopy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := PartCopy{Part: part.Name, Snapshot: s.SnapshotID, Bytes: s.Bytes, Files: s.Files}
+	c := PartCopy{Part: part.Name, Filename: part.Filename, Snapshot: s.SnapshotID, Bytes: s.Bytes, Files: s.Files}
 	if s.Digest != nil {
 		c.SHA256, c.Bytes = s.Digest.SHA256, s.Digest.Bytes
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,17 +21,17 @@ import (
 )
 
 // Users of a throwaway MariaDB server. They have no password: its socket lies where
-// only its user may look.
+// only its user may look. Nobody has a user of such a name by accident.
 const (
-	drillUser = "saoluu_restore_test" // may do everything
-	checkUser = "saoluu_check"        // puts the job's checks: may read everything and change nothing
+	drillUser = "saoluu: restore test" // may do everything
+	checkUser = "saoluu: check"        // puts the job's checks: may read everything and change nothing
 )
 
 // instanceSettings make a server that is thrown away after use: nothing is synced,
 // nothing is reachable but by the socket, nothing starts by itself, and memory stays
 // modest. What the source's server took must be taken here, whatever its own limits.
 var instanceSettings = []string{
-	"--skip-networking", "--skip-name-resolve", "--skip-log-bin", "--event-scheduler=OFF", "--local-infile=0",
+	"--skip-networking", "--skip-log-bin", "--skip-slave-start", "--event-scheduler=OFF", "--local-infile=0",
 	"--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M",
 	"--innodb-strict-mode=OFF", "--performance-schema=OFF", "--max-allowed-packet=1G", "--max-connections=20",
 	"--character-set-server=utf8mb4", "--log-warnings=1", "--sync-frm=OFF",
@@ -96,42 +97,60 @@ func startInstance(ctx context.Context, x *examination, version string) (_ *inst
 	}
 	limit, cancel := context.WithTimeoutCause(ctx, startLimit, fault.New(fault.TimedOut, "start a throwaway MariaDB server", nil, "see whether the machine is overloaded"))
 	defer cancel()
-	temporary := filepath.Join(i.dir, "tmp")
-	if err := errors.Join(os.Mkdir(temporary, 0o700), i.give(temporary)); err != nil {
+	if err := i.folder(i.temporary()); err != nil {
 		return nil, err
 	}
+	temporary := i.temporary()
 	install := i.command(i.install, "--no-defaults", "--datadir="+i.data(), "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
 		"--innodb-flush-method=nosync", "--tmpdir="+temporary)
 	install.Env = append([]string{"TMPDIR=" + temporary, "PATH=" + i.bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}, plainEnv[1:]...)
 	if _, err := command.Run(limit, install); err != nil {
 		return nil, i.fault("make a throwaway MariaDB server", err)
 	}
-	server := i.command(filepath.Join(i.bin, "mariadbd"), append([]string{
-		"--no-defaults", "--datadir=" + i.data(), "--socket=" + i.socket(), "--pid-file=" + filepath.Join(i.dir, "pid"), "--tmpdir=" + temporary, "--secure-file-priv=" + temporary,
-	}, instanceSettings...)...)
-	// There is nothing worth a clean shutdown.
-	server.Interrupt, server.Grace, server.Dir = syscall.SIGKILL, stopGrace, i.data()
-	if i.process, err = command.Start(ctx, server); err != nil {
+	if err := i.run(ctx, "--skip-name-resolve"); err != nil {
 		return nil, err
 	}
-	if err := i.ready(limit); err != nil {
+	// Our users are made the only ones: those it comes with must not be taken for the
+	// source's.
+	if err := i.ready(limit, "root", i.people); err != nil {
 		return nil, errors.Join(err, i.stop())
 	}
 	return i, nil
 }
 
-func (i *instance) data() string   { return filepath.Join(i.dir, "data") }
-func (i *instance) socket() string { return filepath.Join(i.sockets, "s") }
+// folder makes a folder of the server's own.
+func (i *instance) folder(path string) error {
+	return errors.Join(os.Mkdir(path, 0o700), i.give(path))
+}
 
-// ready waits until the server takes connections, and makes our users the only ones:
-// those it comes with must not be taken for the source's.
-func (i *instance) ready(ctx context.Context) error {
+// run starts the server on its data.
+func (i *instance) run(ctx context.Context, options ...string) (err error) {
+	args := slices.Concat([]string{
+		"--no-defaults", "--datadir=" + i.data(), "--socket=" + i.socket(), "--pid-file=" + filepath.Join(i.dir, "pid"), "--tmpdir=" + i.temporary(), "--secure-file-priv=" + i.temporary(),
+	}, instanceSettings, options)
+	server := i.command(filepath.Join(i.bin, "mariadbd"), args...)
+	// There is nothing worth a clean shutdown.
+	server.Interrupt, server.Grace, server.Dir = syscall.SIGKILL, stopGrace, i.data()
+	i.process, err = command.Start(ctx, server)
+	return err
+}
+
+func (i *instance) data() string      { return filepath.Join(i.dir, "data") }
+func (i *instance) temporary() string { return filepath.Join(i.dir, "tmp") }
+func (i *instance) socket() string    { return filepath.Join(i.sockets, "s") }
+
+// ready waits until the server takes connections of user, and hands the first on.
+func (i *instance) ready(ctx context.Context, user string, then func(context.Context, *mariaSession) error) error {
 	tick := time.NewTicker(startPoll)
 	defer tick.Stop()
 	for {
-		conn, err := i.connect(ctx, "root", "")
+		conn, err := i.connect(ctx, user, "")
 		if err == nil {
-			return errors.Join(i.people(ctx, conn), conn.close())
+			return errors.Join(then(ctx, conn), conn.close())
+		}
+		var me *mysql.MySQLError
+		if errors.As(err, &me) && me.Number == 1045 { // ER_ACCESS_DENIED_ERROR
+			return err
 		}
 		select {
 		case <-i.process.Done():
@@ -150,11 +169,7 @@ func (i *instance) people(ctx context.Context, conn *mariaSession) error {
 		return err
 	}
 	defer rows.Close()
-	statements := []string{
-		"CREATE USER " + drillUser + "@localhost", "GRANT ALL PRIVILEGES ON *.* TO " + drillUser + "@localhost WITH GRANT OPTION",
-		"GRANT PROXY ON ''@'%' TO " + drillUser + "@localhost WITH GRANT OPTION",
-		"CREATE USER " + checkUser + "@localhost", "GRANT SELECT, SHOW VIEW, EXECUTE ON *.* TO " + checkUser + "@localhost",
-	}
+	statements := append(ourUsers(), "GRANT PROXY ON ''@'%' TO "+quoteBacktick(drillUser)+"@localhost WITH GRANT OPTION")
 	for rows.Next() {
 		var user, host string
 		if err := rows.Scan(&user, &host); err != nil {
@@ -171,6 +186,15 @@ func (i *instance) people(ctx context.Context, conn *mariaSession) error {
 		}
 	}
 	return nil
+}
+
+// ourUsers are the statements that make our users.
+func ourUsers() []string {
+	admin, checker := quoteBacktick(drillUser)+"@localhost", quoteBacktick(checkUser)+"@localhost"
+	return []string{
+		"CREATE USER " + admin, "GRANT ALL PRIVILEGES ON *.* TO " + admin + " WITH GRANT OPTION",
+		"CREATE USER " + checker, "GRANT SELECT, SHOW VIEW, EXECUTE ON *.* TO " + checker,
+	}
 }
 
 func quoteBacktick(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }

@@ -268,15 +268,8 @@ func (d *mariaDrill) facts(ctx context.Context, want []sources.Fact) ([]sources.
 		if err == nil {
 			err = d.sound(ctx, conn.Conn, got)
 		}
-		err = errors.Join(err, conn.close())
-		var found *finding
-		switch {
-		case errors.As(err, &found):
-			return nil, found
-		case err != nil && damaged(err):
-			return nil, &finding{"database", "it can be read", "damaged", err}
-		case err != nil:
-			return nil, d.serverError(ctx, "read", err)
+		if err := d.readError(ctx, errors.Join(err, conn.close())); err != nil {
+			return nil, err
 		}
 		all = append(all, withPart(got, db.part)...)
 		if i == 0 {
@@ -284,6 +277,20 @@ func (d *mariaDrill) facts(ctx context.Context, want []sources.Fact) ([]sources.
 		}
 	}
 	return all, nil
+}
+
+// readError tells damage from a failure to look.
+func (d *mariaDrill) readError(ctx context.Context, err error) error {
+	var found *finding
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &found):
+		return found
+	case damaged(err):
+		return &finding{"database", "it can be read", "damaged", err}
+	}
+	return d.serverError(ctx, "read", err)
 }
 
 func withPart(facts []sources.Fact, part string) []sources.Fact {

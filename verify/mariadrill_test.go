@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"saoluu/internal/fault"
 	"saoluu/sources"
 	"saoluu/sources/sourcetest"
@@ -96,5 +98,73 @@ func TestMariaDrill(t *testing.T) {
 		if res.Verdict != Unknown || fault.KindOf(err) != fault.MissingTool || !strings.Contains(fault.HintOf(err), "mariadb-server") {
 			t.Errorf("%s, %v (%s), hint %q; want unknown, the package named", res.Verdict, err, fault.KindOf(err), fault.HintOf(err))
 		}
+	})
+}
+
+// A copy of the whole server by mariabackup: while rows come and go its facts are of the
+// same instant, and whatever is damaged in it is found.
+func TestMariaPhysical(t *testing.T) {
+	t.Parallel()
+	if _, _, err := sources.Mariabackup(t.Context(), ""); err != nil {
+		sourcetest.Missing(t, err)
+	}
+	s := sourcetest.StartMariaDB(t, "--skip-networking", "--innodb-page-size=8k", "--innodb-undo-tablespaces=2")
+	s.Exec(t, "", "CREATE DATABASE shop CHARACTER SET utf8mb4", "CREATE DATABASE `trống rỗng`", "CREATE USER ai@'may.example.vn'")
+	s.Exec(t, "shop", append(shop, "CREATE TABLE cũ (id INT) ENGINE=MyISAM", "INSERT INTO cũ VALUES (1)", "CREATE TABLE nhớ (id INT) ENGINE=MEMORY", "INSERT INTO nhớ VALUES (1)", "CREATE SEQUENCE số")...)
+	time.Sleep(1100 * time.Millisecond) // a table without transactions has facts when it was not written just now
+	r := newRig(t)
+	defer noServers(t, r)
+	good := r.backup(t, "mariadb", &sources.MariaDB{Method: sources.MethodMariabackup, Host: s.Socket, User: "root", Now: backupTime})
+	t.Run("facts", func(t *testing.T) {
+		rows := sourcetest.Kept(good.Facts, sources.FactRows)
+		want := map[string]string{"`shop`.`công văn`": "200", "`shop`.`chặn`": "1", "`shop`.`trống`": "0", "`shop`.`cũ`": "1"}
+		if diff := cmp.Diff(want, rows); diff != "" {
+			t.Errorf("rows (-want +got):\n%s\n%v", diff, sourcetest.Kept(good.Facts, sources.FactSkipped))
+		}
+		if got := sourcetest.Kept(good.Facts, sources.FactCollation); len(got) != 2 || got["`trống rỗng`"] == "" {
+			t.Errorf("databases: %v", got)
+		}
+	})
+	t.Run("passes", func(t *testing.T) {
+		q := good
+		q.Checks = []Check{
+			{SQL: "SELECT COUNT(*) FROM `công văn`", Part: sources.PartOfDatabase("shop"), Equals: ptr("200")},
+			{SQL: "SELECT COUNT(*) FROM nhìn", Part: sources.PartOfDatabase("shop"), Equals: ptr("200")},
+		}
+		res := r.test(t, q)
+		expect(t, res, Passed, LevelAsserted)
+		if c := res.Control; c == nil || !c.Caught || !strings.HasPrefix(c.By, "facts: ") {
+			t.Errorf("control = %+v", c)
+		}
+		q.Checks[0].SQL = "DELETE FROM `công văn`"
+		if _, err := r.tester.Test(t.Context(), q); fault.KindOf(err) != fault.Usage {
+			t.Errorf("a check that writes: %v", err)
+		}
+	})
+	good.Control = false
+	s.Exec(t, "shop", "UPDATE `công văn` SET chữ = 'khác' WHERE id = 20", "DROP PROCEDURE làm")
+	other := r.backup(t, "mariadb", &sources.MariaDB{Method: sources.MethodMariabackup, Host: s.Socket, User: "root", Now: backupTime})
+	tests := []struct {
+		name   string
+		mangle func([]byte) []byte
+		broken []string
+	}{
+		{"truncated", func(b []byte) []byte { return b[:len(b)*2/3] }, []string{"load"}},
+		{"the last file is missing", func(b []byte) []byte { return b[:bytes.LastIndex(b[:bytes.Index(b, []byte("xtrabackup_info"))], []byte("XBSTCK01"))] }, []string{"load"}},
+		{"no stream", func(b []byte) []byte { return []byte("not a stream") }, []string{"load"}},
+		{"a chunk is damaged", func(b []byte) []byte { b[len(b)/2] ^= 0x55; return b }, []string{"load"}},
+	}
+	for _, tt := range tests {
+		part := r.mangled(t, good.Parts[0], tt.mangle)
+		t.Run(tt.name, func(t *testing.T) {
+			q := good
+			q.Parts = []PartCopy{part}
+			expect(t, r.test(t, q), Failed, "", tt.broken...)
+		})
+	}
+	t.Run("another state", func(t *testing.T) {
+		q := good
+		q.Parts = other.Parts
+		expect(t, r.test(t, q), Failed, LevelAsserted, "facts: content", "facts: schema")
 	})
 }

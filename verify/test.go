@@ -164,6 +164,9 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 	case "postgres":
 		return startDrill(ctx, x, restored)
 	case "mariadb":
+		if x.physical() {
+			return startMariaPhysical(ctx, x, restored[0])
+		}
 		return startMariaDrill(ctx, x, restored)
 	default:
 		return &files{examination: x, parts: restored}, nil

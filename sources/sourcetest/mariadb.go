@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -42,9 +43,13 @@ func StartMariaDB(t *testing.T, options ...string) *MariaDBServer {
 	credential := mariaUser(t, base)
 	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TMPDIR=" + base}
 	data := filepath.Join(base, "data")
-	_, err = command.Run(t.Context(), command.Cmd{Argv: []string{
-		install, "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", "--tmpdir=" + base,
-	}, Env: env, Dir: base, Credential: credential})
+	argv := []string{install, "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", "--tmpdir=" + base}
+	for _, option := range options { // those that say how files are made
+		if strings.HasPrefix(option, "--innodb-") {
+			argv = append(argv, option)
+		}
+	}
+	_, err = command.Run(t.Context(), command.Cmd{Argv: argv, Env: env, Dir: base, Credential: credential})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,6 +123,13 @@ func (s Subject) factsAgain(t *testing.T) {
 		if p.Facts == nil {
 			return // a kind may have none
 		}
+		if p.FactsLast {
+			for _, part := range p.Parts {
+				if _, err := Read(t.Context(), part, io.Discard); err != nil {
+					t.Errorf("part %q: %v", part.Name, err)
+				}
+			}
+		}
 		facts, err := p.Facts(t.Context())
 		if err != nil {
 			t.Fatal(err)

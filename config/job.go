@@ -79,12 +79,12 @@ type Job struct {
 
 // Source says how the data are read. Its keys depend on type: files is folders
 // and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
-// databases of a server with its roles, or users and grants. A mariadb source reads
-// MySQL servers too.
+// databases of a server with its roles, or users and grants, redis all databases of
+// a Redis server. A mariadb source reads MySQL servers too.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|command"`
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|command"`
 
 	// The program and its arguments. It is run as it is written, without a shell,
 	// and what it writes to its standard output is the backup. An exit status other
@@ -120,7 +120,7 @@ type Source struct {
 
 	// How many facts are taken for the comparison after a restore. Files:
 	// "sampled" (the default) or "full" hashes. Databases: "full" (the default)
-	// or only "counts" of rows.
+	// or only "counts" of rows; redis: "sampled" (the default), "full" or "counts".
 	// Example: facts = "full"
 	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`
 
@@ -129,24 +129,27 @@ type Source struct {
 	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`
 
 	// The server's host name or address; or, for postgres, the folder of its socket
-	// and, for mariadb, the socket itself, with /run/mysqld/mysqld.sock as the default.
+	// and, for mariadb and redis, the socket itself. The default for mariadb is
+	// /run/mysqld/mysqld.sock, for redis 127.0.0.1.
 	// Example: host = "/var/run/postgresql"
-	Host string `toml:"host,omitempty" of:"postgres|mariadb" default:"/var/run/postgresql"`
+	Host string `toml:"host,omitempty" of:"postgres|mariadb|redis" default:"/var/run/postgresql"`
 
 	// The server's port; with postgres it is part of the socket's name too. The
-	// default for mariadb is 3306.
+	// default for mariadb is 3306, for redis 6379.
 	// Example: port = 5432
-	Port int `toml:"port,omitempty" of:"postgres|mariadb" default:"5432" range:"1-65535"`
+	Port int `toml:"port,omitempty" of:"postgres|mariadb|redis" default:"5432" range:"1-65535"`
 
 	// The role that reads the database; it needs pg_read_all_data. The user of a
-	// mariadb source needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*.
+	// mariadb source needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*. The
+	// user of a redis source, "default" where there are no users, needs psync, replconf,
+	// info, select and @read.
 	// Example: user = "saoluu"
-	User string `toml:"user,omitempty" need:"true" of:"postgres|mariadb"`
+	User string `toml:"user,omitempty" need:"true" of:"postgres|mariadb|redis"`
 
 	// The role's or the program's password, as a reference. Not needed where the
 	// server knows the user of a socket.
 	// Example: password = "credential:qlvb-db"
-	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|command"`
+	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|redis|command"`
 
 	// How a server is read: dump, the default, is one logical dump of each database;
 	// basebackup, for postgres, and mariabackup, for mariadb, are a physical copy of
@@ -171,14 +174,14 @@ type Source struct {
 
 	// How the connection is protected; not on a socket. The default is
 	// verify-full, and on the machine itself prefer for postgres, disable for
-	// mariadb, which knows disable, require and verify-full.
+	// mariadb and redis, which know disable, require and verify-full.
 	// Example: sslmode = "verify-full"
-	SSLMode string `toml:"sslmode,omitempty" of:"postgres|mariadb" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
+	SSLMode string `toml:"sslmode,omitempty" of:"postgres|mariadb|redis" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
 
 	// Absolute path of the file with the authorities that the server's certificate
 	// is checked against. The default are the system's.
 	// Example: ca = "/etc/saoluu/db-ca.pem"
-	CA string `toml:"ca,omitempty" of:"mariadb"`
+	CA string `toml:"ca,omitempty" of:"mariadb|redis"`
 
 	// Absolute path of the folder with pg_dump, pg_dumpall and pg_basebackup, or
 	// mariadb-dump and mariabackup. The default finds the server's own major version, or the one along PATH.
@@ -207,14 +210,15 @@ type RestoreTest struct {
 	Checks []Check `toml:"checks,omitempty"`
 
 	// Absolute path of the folder with the programs of the throwaway server,
-	// for a postgres or mariadb source. The default finds the server's major version.
+	// for a postgres, mariadb or redis source. The default finds the server's major
+	// version, or for redis the server that is installed.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
 	Bin string `toml:"bin,omitempty"`
 }
 
-// Check is one assertion on restored data. Exactly one of sql, exists, sha256,
-// min_files and run is set. With sql goes what its first value must be: min, max or
-// both; or one of equals, newer_than and expected_empty.
+// Check is one assertion on restored data. Exactly one of sql, redis, exists, sha256,
+// min_files and run is set. With sql and redis goes what the first value must be: min,
+// max or both; or one of equals, newer_than and expected_empty.
 type Check struct {
 	// What the assertion is called in evidence. The default is its text.
 	// Example: name = "documents are there"
@@ -224,29 +228,33 @@ type Check struct {
 	// Example: sql = "SELECT count(*) FROM van_ban"
 	SQL string `toml:"sql,omitempty"`
 
+	// A command that reads, and its arguments, for redis sources.
+	// Example: redis = ["HGET", "van-ban:1", "trich-yeu"]
+	Redis []string `toml:"redis,omitempty"`
+
 	// The database that is asked, of a source with several. The default is the
-	// first one.
+	// first one; of a redis source it is a number, and the default 0.
 	// Example: database = "qlvb"
 	Database string `toml:"database,omitempty"`
 
-	// The least value; with sql.
+	// The least value; with sql or redis.
 	// Example: min = 1
 	Min *float64 `toml:"min,omitempty"`
 
-	// The greatest value; with sql.
+	// The greatest value; with sql or redis.
 	// Example: max = 1000000
 	Max *float64 `toml:"max,omitempty"`
 
-	// The only value, compared as text; with sql.
+	// The only value, compared as text; with sql or redis.
 	// Example: equals = "utf8"
 	Equals *string `toml:"equals,omitempty" scalar:"true"`
 
-	// The value is a time, and at the backup it was at most so old; with sql.
+	// The value is a time, and at the backup it was at most so old; with sql or redis.
 	// Example: newer_than = "48h"
 	NewerThan *calendar.Duration `toml:"newer_than,omitempty"`
 
 	// The query returns no row, or a first value that is null, zero or empty;
-	// with sql.
+	// with sql or redis.
 	// Example: expected_empty = true
 	ExpectedEmpty bool `toml:"expected_empty,omitempty"`
 

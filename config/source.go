@@ -59,10 +59,7 @@ func (c checker) mariadb(s *Source, n *node) {
 		s.Port = 3306
 	}
 	c.absolute(n, "ca", s.CA)
-	modes := []string{"disable", "require", "verify-full"}
-	if n.good("sslmode") && !slices.Contains(modes, s.SSLMode) {
-		c.tell(n, "sslmode", fmt.Sprintf("a mariadb source has no sslmode %q", s.SSLMode), "choose one of: "+strings.Join(modes, ", "))
-	}
+	c.threeModes(s, n)
 	c.server(s, n)
 	if s.Method == "mariabackup" && n.good("host") && !strings.HasPrefix(s.Host, "/") && !isThisMachine(s.Host) {
 		c.tell(n, "host", "mariabackup reads the files of a server on this machine alone", `choose method "dump", or run saoluu on the server's machine`)
@@ -72,10 +69,40 @@ func (c checker) mariadb(s *Source, n *node) {
 	}
 }
 
-// server checks how a database server is reached. A password must not travel over
-// the network in the clear because nobody said otherwise.
+// redis gives what it shares with postgres the defaults of its own. The dump of a
+// server holds all of its databases.
+func (c checker) redis(s *Source, n *node) {
+	if len(n.written("host")) == 0 {
+		s.Host = "127.0.0.1"
+	}
+	if len(n.written("port")) == 0 {
+		s.Port = 6379
+	}
+	c.absolute(n, "ca", s.CA)
+	c.threeModes(s, n)
+	c.reached(s, n)
+	if s.SSLMode == "prefer" {
+		s.SSLMode = "disable"
+	}
+}
+
+// threeModes checks the sslmode of a kind that knows three of them.
+func (c checker) threeModes(s *Source, n *node) {
+	modes := []string{"disable", "require", "verify-full"}
+	if n.good("sslmode") && !slices.Contains(modes, s.SSLMode) {
+		c.tell(n, "sslmode", fmt.Sprintf("a %s source has no sslmode %q", s.Type, s.SSLMode), "choose one of: "+strings.Join(modes, ", "))
+	}
+}
+
+// server checks which databases of a server are saved and how it is reached.
 func (c checker) server(s *Source, n *node) {
 	c.method(s, n)
+	c.reached(s, n)
+}
+
+// reached checks how a database server is reached. A password must not travel over
+// the network in the clear because nobody said otherwise.
+func (c checker) reached(s *Source, n *node) {
 	for _, key := range []string{"user", "database"} {
 		if n.good(key) && (key == "user" || len(n.written(key)) > 0) && n.value.Field(n.layout.fields[n.layout.lookup([]byte(key))].index).String() == "" {
 			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write its name")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"saoluu/internal/calendar"
@@ -122,6 +123,8 @@ func (c checker) source(j *Job, n *node) {
 		c.server(s, n)
 	case "mariadb":
 		c.mariadb(s, n)
+	case "redis":
+		c.redis(s, n)
 	case "command":
 		c.command(j, s, n)
 	}
@@ -130,8 +133,11 @@ func (c checker) source(j *Job, n *node) {
 // facts gives facts its default, which depends on the type.
 func (c checker) facts(s *Source, n *node) {
 	modes := []string{"full", "counts"} // the default first
-	if s.Type == "files" || s.Type == "command" {
+	switch s.Type {
+	case "files", "command":
 		modes = []string{"sampled", "full"}
+	case "redis":
+		modes = []string{"sampled", "full", "counts"}
 	}
 	switch {
 	case s.Facts == "":
@@ -192,8 +198,8 @@ func (c checker) restoreTest(j *Job, n *node) {
 	if n.inner("source").good("type") {
 		kind = j.Source.Type
 	}
-	if tn.good("bin") && kind != "" && !isServer(kind) {
-		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres or mariadb, not %q", "bin", kind), "remove it")
+	if tn.good("bin") && kind != "" && !isServer(kind) && kind != "redis" {
+		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres, mariadb or redis, not %q", "bin", kind), "remove it")
 	}
 	if checks := tn.inner("checks"); checks != nil {
 		for i, check := range checks.nodes {
@@ -221,18 +227,20 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
 func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
-	subjects := n.written("sql", "exists", "sha256", "min_files", "run")
+	subjects := n.written("sql", "redis", "exists", "sha256", "min_files", "run")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
 		if len(subjects) > 1 {
 			why = "asserts more than one thing: " + strings.Join(subjects, ", ")
 		}
-		c.problem(n.at, "the check "+why, "set exactly one of: sql, exists, sha256, min_files, run")
+		c.problem(n.at, "the check "+why, "set exactly one of: sql, redis, exists, sha256, min_files, run")
 		return
 	}
 	compared := n.written(comparisons...)
 	subject := subjects[0]
 	switch {
+	case kind == "redis" || subject == "redis":
+		c.redisCheck(k, n, kind, subject, compared)
 	case subject == "sql" && (kind == "files" || kind == "command"):
 		c.tell(n, "sql", fmt.Sprintf("a %s source has no database to ask", kind), "use exists, sha256, min_files or run")
 	case kind == "command" && j.Source.Folder == "" && subject != "run":
@@ -260,6 +268,24 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.files(k, n, j.Source.Paths)
 	case "command":
 		c.files(k, n, []string{j.Source.Folder})
+	}
+}
+
+// redisCheck checks what a redis source is asked.
+func (c checker) redisCheck(k *Check, n *node, kind, subject string, compared []string) {
+	switch {
+	case subject != "redis":
+		c.tell(n, subject, fmt.Sprintf("a redis source is asked by a command of its own, not by %s", subject), "use redis")
+	case kind != "" && kind != "redis":
+		c.tell(n, "redis", fmt.Sprintf("a %s source does not understand Redis commands", kind), "remove it")
+	default:
+		c.comparison(k, n, compared)
+	}
+	if n.good("redis") && (len(k.Redis) == 0 || k.Redis[0] == "") {
+		c.tell(n, "redis", "no command is named", "write a command that reads, then its arguments, such as [\"SCARD\", \"key\"]")
+	}
+	if number, err := strconv.Atoi(k.Database); n.good("database") && kind == "redis" && (err != nil || number < 0) {
+		c.tell(n, "database", fmt.Sprintf("%q is not the number of a database", k.Database), "write a number such as \"0\"")
 	}
 }
 
@@ -291,7 +317,7 @@ func (c checker) comparison(k *Check, n *node, compared []string) {
 	case n.good("sql") && strings.TrimSpace(k.SQL) == "":
 		c.tell(n, "sql", "the query is empty", "write a query with one value")
 	case len(compared) == 0:
-		c.tell(n, "sql", "nothing says what the query must return", "add one of: "+strings.Join(comparisons, ", "))
+		c.tell(n, n.written("sql", "redis")[0], "nothing says what the query must return", "add one of: "+strings.Join(comparisons, ", "))
 	case len(compared) > 1 && !both:
 		c.tell(n, compared[1], fmt.Sprintf("%s exclude each other", strings.Join(compared, " and ")), "keep one; only min and max go together")
 	case both && n.good("min") && n.good("max") && *k.Min > *k.Max:

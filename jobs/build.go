@@ -39,6 +39,15 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
 		}, nil
+	case "redis":
+		password, err := r.password(s)
+		if err != nil {
+			return nil, err
+		}
+		return &sources.Redis{
+			Host: s.Host, Port: s.Port, User: s.User, Password: password,
+			SSLMode: s.SSLMode, CA: s.CA, FactsMode: s.Facts, Now: r.Now,
+		}, nil
 	case "postgres":
 		password, err := r.password(s)
 		if err != nil {

@@ -25,6 +25,7 @@ var methods = map[string]string{
 	"mariadb mariabackup": "bản sao vật lý toàn bộ máy chủ bằng mariabackup",
 	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",
 	"postgres basebackup": "bản sao vật lý toàn bộ máy chủ bằng pg_basebackup, kèm bảng kê mã băm",
+	"redis":               "bản kết xuất RDB qua luồng nhân bản, tại một thời điểm",
 	"postgres":            "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
 }
 

@@ -67,10 +67,10 @@ type Fact struct {
 
 // Kinds of fact.
 const (
-	FactRows       = "rows"      // number of rows of a table
+	FactRows       = "rows"      // number of rows of a table, or of keys that do not expire
 	FactContent    = "content"   // order-independent digest of a table's rows
 	FactSchema     = "schema"    // digest of the schema
-	FactSHA256     = "sha256"    // of a file or stream
+	FactSHA256     = "sha256"    // of a file, a stream or the value of a key
 	FactFiles      = "files"     // number of files in a tree that a copy must at least hold
 	FactSize       = "size"      // bytes of a file
 	FactMode       = "mode"      // permission bits and type of a file
@@ -80,7 +80,7 @@ const (
 	FactVersion    = "version" // of the server
 	FactCollation  = "collation"
 	FactIdentifier = "identifier"    // of a PostgreSQL cluster, as it was made
-	FactLeast      = "rows at least" // rows of a table that were there all the while the copy was made
+	FactLeast      = "rows at least" // rows, or keys that do not expire, that were there all the while the copy was made
 	FactSequence   = "sequence"      // last value given out; a copy must not be behind it
 	FactSample     = "sample"        // how the facts were chosen; says nothing about the data
 	FactSkipped    = "skipped"       // a fact that could not be taken consistently, and why

@@ -53,6 +53,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		if job.Source.Type == "postgres" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})
 		}
+		if job.Source.Type == "redis" {
+			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayRedis(job.Test.Bin)})
+		}
 		if job.Source.Type == "mariadb" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayMariaDB(job.Test.Bin)})
 		}
@@ -98,6 +101,18 @@ func throwawayMariaDB(bin string) error {
 		if _, err := command.LookPath(name, dirs...); err != nil {
 			return fault.New(fault.Unknown, "restore tests", err, "install the packages mariadb-server-core and mariadb-client")
 		}
+	}
+	return nil
+}
+
+// throwawayRedis looks for the server program a restore test of Redis needs.
+func throwawayRedis(bin string) error {
+	var dirs []string
+	if bin != "" {
+		dirs = []string{bin}
+	}
+	if _, err := command.LookPath("redis-server", dirs...); err != nil {
+		return fault.New(fault.Unknown, "restore tests", err, "install the package redis-server, and disable the service it brings")
 	}
 	return nil
 }

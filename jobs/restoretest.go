@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -290,7 +291,11 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
-		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles, Run: c.Run,
+		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles, Run: c.Run, Redis: c.Redis,
+	}
+	if source.Type == "redis" {
+		out.Index, _ = strconv.Atoi(c.Database) // a number, as the configuration was checked to have
+		c.Database = ""
 	}
 	if c.Database != "" && c.Database != source.Database {
 		out.Part = sources.PartOfDatabase(c.Database)

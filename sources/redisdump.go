@@ -82,8 +82,24 @@ func (d *RedisDump) Check() error {
 // Version is the server that made the dump, such as "redis 7.0"; "" when it does not
 // tell.
 func (d *RedisDump) Version() string {
-	rest := d.head[min(len(d.head), 9):]
-	product, version := "", ""
+	told := d.told()
+	switch {
+	case told["valkey-ver"] != "":
+		return RedisVersion("valkey", told["valkey-ver"])
+	case told["redis-ver"] != "":
+		return RedisVersion("redis", told["redis-ver"])
+	}
+	return ""
+}
+
+// Memory is how many bytes the data took in the server that made the dump; 0 when it
+// does not tell.
+func (d *RedisDump) Memory() int64 { return redisInfo(d.told()).number("used-mem") }
+
+// told is what the dump says of itself.
+func (d *RedisDump) told() map[string]string {
+	rest := d.head[min(len(d.head), len(redisMagic)+4):]
+	told := map[string]string{}
 	for len(rest) > 0 && rest[0] == redisAux {
 		var key, value string
 		var ok1, ok2 bool
@@ -92,17 +108,9 @@ func (d *RedisDump) Version() string {
 		if !ok1 || !ok2 {
 			break
 		}
-		switch key {
-		case "redis-ver":
-			product, version = "redis", value
-		case "valkey-ver":
-			product, version = "valkey", value
-		}
+		told[key] = value
 	}
-	if product == "" {
-		return ""
-	}
-	return RedisVersion(product, version)
+	return told
 }
 
 // rdbString reads a short text or number and returns what follows it.
@@ -110,7 +118,7 @@ func rdbString(b []byte) (text string, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return "", nil, false
 	}
-	n, skip := int(b[0]&0x3f), 1
+	n, skip, isNumber := int(b[0]&0x3f), 1, false
 	switch b[0] >> 6 {
 	case 1: // 14 bits of length
 		if len(b) < 2 {
@@ -119,14 +127,20 @@ func rdbString(b []byte) (text string, rest []byte, ok bool) {
 		n, skip = n<<8|int(b[1]), 2
 	case 2:
 		return "", nil, false // none of these is so long
-	case 3: // a number of 1, 2 or 4 bytes, whose value nobody asks for
+	case 3: // a number of 1, 2 or 4 bytes
 		if n > 2 {
 			return "", nil, false
 		}
-		n = 1 << n
+		n, isNumber = 1<<n, true
 	}
 	if len(b) < skip+n {
 		return "", nil, false
 	}
-	return string(b[skip : skip+n]), b[skip+n:], true
+	text = string(b[skip : skip+n])
+	if isNumber {
+		var wide [4]byte
+		copy(wide[:], text)
+		text = strconv.FormatUint(uint64(binary.LittleEndian.Uint32(wide[:])), 10)
+	}
+	return text, b[skip+n:], true
 }

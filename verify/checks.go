@@ -26,7 +26,7 @@ func (x *examination) checks(ctx context.Context) error {
 		a := Assertion{Name: cmp.Or(c.Name, fmt.Sprintf("check %d", i+1))}
 		var err error
 		switch {
-		case c.SQL != "":
+		case c.SQL != "" || len(c.Redis) > 0:
 			err = x.ask(ctx, c, &a)
 		default:
 			err = x.look(ctx, c, &a)
@@ -42,11 +42,11 @@ func (x *examination) checks(ctx context.Context) error {
 	return nil
 }
 
-// ask judges the answer to an SQL check.
+// ask judges the answer to a check that is a question.
 func (x *examination) ask(ctx context.Context, c Check, a *Assertion) error {
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	got, err := x.subject.query(ctx, c.Part, c.SQL)
+	got, err := x.subject.query(ctx, c)
 	if err != nil {
 		return err
 	}

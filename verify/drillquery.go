@@ -15,8 +15,8 @@ import (
 
 // query puts one statement as a role that may read everything, in a transaction
 // that may change nothing and has a time limit.
-func (d *drill) query(ctx context.Context, part, statement string) (answer, error) {
-	db, err := d.database(part)
+func (d *drill) query(ctx context.Context, c Check) (answer, error) {
+	db, err := d.database(c.Part)
 	if err != nil {
 		return answer{}, err
 	}
@@ -26,7 +26,7 @@ func (d *drill) query(ctx context.Context, part, statement string) (answer, erro
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	// The simple protocol gives every value as text.
-	rows, err := conn.Query(ctx, statement, pgx.QueryExecModeSimpleProtocol)
+	rows, err := conn.Query(ctx, c.SQL, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return d.refusal(ctx, err)
 	}

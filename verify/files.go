@@ -63,7 +63,7 @@ func (f *files) partFacts(ctx context.Context, p restoredPart, want []sources.Fa
 	}, nil
 }
 
-func (f *files) query(context.Context, string, string) (answer, error) {
+func (f *files) query(context.Context, Check) (answer, error) {
 	return answer{}, fault.New(fault.Usage, "SQL check", errors.New("the source is no database"), "")
 }
 

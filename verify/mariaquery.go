@@ -16,7 +16,8 @@ import (
 
 // query puts one statement as a user that may read everything, in a transaction that
 // may change nothing and has a time limit.
-func (d *mariaDrill) query(ctx context.Context, part, statement string) (answer, error) {
+func (d *mariaDrill) query(ctx context.Context, c Check) (answer, error) {
+	part, statement := c.Part, c.SQL
 	i := slices.IndexFunc(d.databases, func(db loadedDatabase) bool { return part == "" || db.part == part })
 	if i < 0 {
 		return answer{}, fault.New(fault.Usage, "SQL check", fmt.Errorf("the copy has no database %q", part), "name one of the job's databases in the check")

@@ -57,8 +57,8 @@ func contentMode(want []sources.Fact) string {
 }
 
 // query opens the database so that nothing can change it.
-func (d *databases) query(ctx context.Context, part, statement string) (answer, error) {
-	p, err := d.part(part)
+func (d *databases) query(ctx context.Context, c Check) (answer, error) {
+	p, err := d.part(c.Part)
 	if err != nil {
 		return answer{}, err
 	}
@@ -67,7 +67,7 @@ func (d *databases) query(ctx context.Context, part, statement string) (answer, 
 		return answer{}, err
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(ctx, statement)
+	rows, err := db.QueryContext(ctx, c.SQL)
 	if err != nil {
 		return refusal(ctx, err)
 	}

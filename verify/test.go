@@ -16,7 +16,7 @@ type subject interface {
 	// facts returns what is now true, for every fact in want it knows about.
 	facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error)
 	// query returns the answer to one statement that may not change anything.
-	query(ctx context.Context, part, statement string) (answer, error)
+	query(ctx context.Context, c Check) (answer, error)
 	// damage spoils a little of what a fact speaks of or, without facts, takes away
 	// all data, and says how, without names; "" when there is nothing to spoil.
 	damage(ctx context.Context, seed string, want []sources.Fact) (string, error)
@@ -88,10 +88,13 @@ func (r Request) check() error {
 		names[p.Part] = true
 	}
 	for _, c := range r.Checks {
-		if c.SQL != "" && !r.isDatabase() {
+		if c.SQL != "" && (!r.isDatabase() || r.Source == "redis") {
 			return fault.New(fault.Usage, op, fmt.Errorf("an SQL check cannot be put to a source of kind %q", r.Source), "take it out of the job's checks")
 		}
-		if c.SQL == "" && r.isDatabase() {
+		if len(c.Redis) > 0 != (r.Source == "redis") {
+			return fault.New(fault.Usage, op, fmt.Errorf("a check by a Redis command cannot be put to a source of kind %q, nor another one to redis", r.Source), "take it out of the job's checks")
+		}
+		if c.SQL == "" && len(c.Redis) == 0 && r.isDatabase() {
 			return fault.New(fault.Usage, op, fmt.Errorf("a check on files cannot be put to a source of kind %q", r.Source), "take it out of the job's checks")
 		}
 	}
@@ -99,7 +102,7 @@ func (r Request) check() error {
 }
 
 func (r Request) isDatabase() bool {
-	return slices.Contains([]string{"sqlite", "postgres", "mariadb"}, r.Source)
+	return slices.Contains([]string{"sqlite", "postgres", "mariadb", "redis"}, r.Source)
 }
 
 // isStream tells a stream from a tree.
@@ -168,6 +171,8 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 			return startMariaPhysical(ctx, x, restored[0])
 		}
 		return startMariaDrill(ctx, x, restored)
+	case "redis":
+		return startRedisDrill(ctx, x, restored)
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}

@@ -81,7 +81,7 @@ type PartCopy struct {
 	Paths    []string // of a tree
 }
 
-// A Check is one assertion on restored data. Exactly one of SQL, Exists,
+// A Check is one assertion on restored data. Exactly one of SQL, Redis, Exists,
 // SHA256Path, MinFiles and Run is set.
 type Check struct {
 	Name string // shown instead of the check's own text; optional
@@ -90,7 +90,9 @@ type Check struct {
 	// NewerThan or ExpectedEmpty. Without any of them the value must not be null,
 	// zero or empty: no rows is never good by itself.
 	SQL           string
-	Part          string // the part SQL speaks to; empty: the first database
+	Part          string   // the part SQL speaks to; empty: the first database
+	Redis         []string // a command that reads, judged likewise
+	Index         int      // the database that Redis speaks to
 	Min, Max      *float64
 	Equals        *string
 	NewerThan     time.Duration // before ConsistentAt; a later instant is no good either

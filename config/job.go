@@ -124,6 +124,13 @@ type Source struct {
 	// Example: facts = "full"
 	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`
 
+	// How long the facts of databases may take; of a mariadb source, those of each
+	// database. Rows are counted first, then contents are read, those of small tables
+	// before those of large ones. What is left when time is up is not compared after a
+	// restore, and the restore test says of how many tables that is so.
+	// Example: facts_limit = "4h"
+	FactsLimit calendar.Duration `toml:"facts_limit,omitempty" of:"postgres|mariadb|sqlite" default:"1h"`
+
 	// Absolute path of the database file.
 	// Example: path = "/srv/app/app.db"
 	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`

@@ -100,6 +100,9 @@ func (c checker) limit(n *node, key string, d calendar.Duration) {
 func (c checker) source(j *Job, n *node) {
 	s := &j.Source
 	c.facts(s, n)
+	if n.good("facts_limit") && s.FactsLimit == 0 {
+		c.tell(n, "facts_limit", "facts_limit is zero, so that nothing could be compared", "write a duration such as \"1h\", or leave it out")
+	}
 	c.secret(n, "password", s.Password)
 	c.absolute(n, "path", s.Path)
 	c.absolute(n, "bin", s.Bin)

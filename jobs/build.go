@@ -28,7 +28,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "command":
 		return r.program(s)
 	case "sqlite":
-		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, Now: r.Now}, nil
+		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now}, nil
 	case "mariadb":
 		password, err := r.password(s)
 		if err != nil {
@@ -37,7 +37,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		return &sources.MariaDB{
 			Method: s.Method, Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
-			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
+			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now,
 		}, nil
 	case "redis":
 		password, err := r.password(s)
@@ -56,7 +56,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		p := sources.Postgres{
 			Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
-			SSLMode: s.SSLMode, Bin: s.Bin, FactsMode: s.Facts, Now: r.Now,
+			SSLMode: s.SSLMode, Bin: s.Bin, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now,
 		}
 		if s.Method == "basebackup" {
 			return &sources.PostgresCluster{Server: p}, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"saoluu/catalog"
 	"saoluu/config"
@@ -67,6 +68,10 @@ func takeFacts(ctx context.Context, p sources.Payload) factsResult {
 func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts []sources.Fact) error {
 	if len(facts) == 0 {
 		return nil
+	}
+	skipped := slices.DeleteFunc(slices.Clone(facts), func(f sources.Fact) bool { return f.Kind != sources.FactSkipped })
+	if len(skipped) > 0 {
+		r.Log.Warn().Str("job", fin.Job).Str("run", fin.Run).Int("facts", len(skipped)).Str("first", skipped[0].Value).Msg("not all facts could be taken")
 	}
 	doc, err := json.Marshal(facts)
 	if err != nil {

@@ -2,11 +2,13 @@ package sources
 
 import (
 	"cmp"
+	"fmt"
 	"math/big"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,6 +19,85 @@ const (
 	ModeFull    = "full"    // the content of everything
 	ModeCounts  = "counts"  // how much there is of everything
 )
+
+// A FactsPlan says which facts of a database are taken, and how long that may take.
+type FactsPlan struct {
+	// Mode is ModeFull (the default) or ModeCounts.
+	Mode string
+	// Limit is how long it may take; 0 means until all are taken. Rows are counted
+	// first, then contents are read, those of small tables before those of large ones.
+	// What is left when time is up has a FactSkipped in its place.
+	Limit time.Duration
+	// Now is the clock for Limit.
+	Now func() time.Time
+	// Contents are the tables whose contents are read; nil means as Mode says.
+	Contents map[string]bool
+}
+
+// PlanFor returns how facts of a part are taken to be held against want: the contents of
+// those tables are read whose contents are known.
+func PlanFor(want []Fact, part string) FactsPlan {
+	plan := FactsPlan{Mode: ModeCounts, Contents: map[string]bool{}}
+	for _, f := range want {
+		if f.Kind == FactContent && f.Part == part {
+			plan.Mode, plan.Contents[f.Of] = ModeFull, true
+		}
+	}
+	return plan
+}
+
+// within returns the plan for one database, when its tables are named with it.
+func (p FactsPlan) within(database string) FactsPlan {
+	if p.Contents == nil {
+		return p
+	}
+	contents := map[string]bool{}
+	for of := range p.Contents {
+		if table, ok := strings.CutPrefix(of, database+"."); ok {
+			contents[table] = true
+		}
+	}
+	p.Contents = contents
+	return p
+}
+
+// wants reports whether the contents of a table are read.
+func (p FactsPlan) wants(table string) bool {
+	return p.Mode != ModeCounts && (p.Contents == nil || p.Contents[table])
+}
+
+// start starts the plan's clock.
+func (p FactsPlan) start() factsClock {
+	c := factsClock{limit: p.Limit, now: p.Now}
+	if c.limited() {
+		c.until = c.now().Add(c.limit)
+	}
+	return c
+}
+
+// A factsClock knows how much time is left for facts.
+type factsClock struct {
+	limit time.Duration
+	until time.Time
+	now   func() time.Time
+}
+
+func (c factsClock) limited() bool { return c.limit > 0 }
+func (c factsClock) up() bool      { return c.limited() && c.left() == 0 }
+
+// left is what a limited clock has left.
+func (c factsClock) left() time.Duration {
+	if !c.limited() {
+		return 0
+	}
+	return max(c.until.Sub(c.now()), 0)
+}
+
+// reason is why a fact is skipped that there was no time for.
+func (c factsClock) reason() string { return fmt.Sprintf("the time for facts, %s, was up", c.limit) }
+
+// skippedLocked is why a fact is skipped of a table that somebody has for himself.
+const skippedLocked = "somebody had the table locked"
 
 // A Tally is how the facts of one kind fared in a comparison.
 type Tally struct {

@@ -147,7 +147,7 @@ func MariaDBDatabases(ctx context.Context, q querier) ([]string, error) {
 
 // MariaDBServerFacts returns what is true of a whole restored server, as the facts of a
 // backup by mariabackup say it.
-func MariaDBServerFacts(ctx context.Context, conn *sql.Conn, mode string) ([]Fact, error) {
+func MariaDBServerFacts(ctx context.Context, conn *sql.Conn, plan FactsPlan) ([]Fact, error) {
 	if err := settleMariaDB(ctx, conn); err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func MariaDBServerFacts(ctx context.Context, conn *sql.Conn, mode string) ([]Fac
 		return nil, err
 	}
 	for _, name := range databases {
-		got, err := mariaFacts(ctx, conn, name, mode)
+		got, err := mariaFacts(ctx, conn, name, plan.within(quoteMaria(name)))
 		if err != nil {
 			return nil, fmt.Errorf("database %s: %w", quoteMaria(name), err)
 		}

@@ -54,6 +54,9 @@ type MariaDB struct {
 	Bin string
 	// FactsMode is ModeFull (the default) or ModeCounts.
 	FactsMode string
+	// FactsLimit is how long the facts of each database may take; 0 means until all
+	// are taken.
+	FactsLimit time.Duration
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -157,6 +160,10 @@ func (m *MariaDB) check() error {
 		}
 	}
 	return nil
+}
+
+func (m *MariaDB) plan() FactsPlan {
+	return FactsPlan{Mode: cmp.Or(m.FactsMode, ModeFull), Limit: m.FactsLimit, Now: m.Now}
 }
 
 func (m *MariaDB) host() string { return cmp.Or(m.Host, MariaDBSocket) }

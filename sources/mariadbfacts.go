@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -10,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -29,11 +29,11 @@ type MariaDBServer struct {
 //
 // The digest is the sum of the first 64 bits of the MD5 of the rows, each column as
 // text or bytes; generated columns are left out.
-func MariaDBFacts(ctx context.Context, conn *sql.Conn, database, mode string) (facts, users []Fact, err error) {
+func MariaDBFacts(ctx context.Context, conn *sql.Conn, database string, plan FactsPlan) (facts, users []Fact, err error) {
 	if err := settleMariaDB(ctx, conn); err != nil {
 		return nil, nil, err
 	}
-	if facts, err = mariaFacts(ctx, conn, database, mode); err != nil {
+	if facts, err = mariaFacts(ctx, conn, database, plan); err != nil {
 		return nil, nil, err
 	}
 	accounts, err := readAccounts(ctx, conn)
@@ -41,7 +41,7 @@ func MariaDBFacts(ctx context.Context, conn *sql.Conn, database, mode string) (f
 }
 
 // mariaFacts takes those of the database alone; the first is the server's version.
-func mariaFacts(ctx context.Context, conn *sql.Conn, database, mode string) ([]Fact, error) {
+func mariaFacts(ctx context.Context, conn *sql.Conn, database string, plan FactsPlan) ([]Fact, error) {
 	facts, err := mariaServer(ctx, conn, database)
 	if err != nil {
 		return nil, err
@@ -59,14 +59,8 @@ func mariaFacts(ctx context.Context, conn *sql.Conn, database, mode string) ([]F
 		return nil, err
 	}
 	facts = append(append(facts, schema), counters...)
-	for _, t := range tables {
-		got, err := t.facts(ctx, conn, mode)
-		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.of(), err)
-		}
-		facts = append(facts, got...)
-	}
-	return facts, nil
+	read, err := (&mariaReading{conn: conn, plan: plan, clock: plan.start(), live: plan.Limit > 0}).read(ctx, tables)
+	return append(facts, read...), err
 }
 
 // A mariaSurvey is what no snapshot covers, at one moment.
@@ -92,25 +86,18 @@ func (d *mariaStream) survey(ctx context.Context, conn *sql.Conn) (*mariaSurvey,
 	if s.counters, err = mariaCounters(ctx, conn, d.database, s.tables); err != nil {
 		return nil, err
 	}
+	var told []mariaTable
 	for _, t := range s.tables {
-		if t.snapshot() {
-			continue
+		if !t.snapshot() {
+			s.touched[t.of()] = t.touched
 		}
-		s.touched[t.of()] = t.touched
-		if t.touched == "" {
-			continue
+		if !t.snapshot() && t.touched != "" {
+			told = append(told, t)
 		}
-		facts, err := t.facts(ctx, conn, cmp.Or(d.source.FactsMode, ModeFull))
-		if gone(err) {
-			s.touched[t.of()] = ""
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.of(), err)
-		}
-		s.loose = append(s.loose, facts...)
 	}
-	return s, nil
+	plan := d.source.plan()
+	s.loose, err = (&mariaReading{conn: conn, plan: plan, clock: plan.start(), live: true}).read(ctx, told)
+	return s, err
 }
 
 // tight takes version and collation, and reads the facts that the snapshot of conn
@@ -128,28 +115,12 @@ func (s *mariaSurvey) tight(ctx context.Context, conn *sql.Conn) ([]Fact, error)
 // takes on a table's definition are dropped after each: they would keep others from
 // changing it until the end.
 func (s *mariaSurvey) read(ctx context.Context, conn *sql.Conn) ([]Fact, error) {
-	d := s.stream
-	var all []Fact
 	if _, err := conn.ExecContext(ctx, "SAVEPOINT saoluu"); err != nil {
 		return nil, err
 	}
-	for _, t := range s.tables {
-		if !t.snapshot() {
-			continue
-		}
-		facts, err := t.facts(ctx, conn, cmp.Or(d.source.FactsMode, ModeFull))
-		switch {
-		case gone(err):
-			facts = []Fact{{Kind: FactSkipped, Of: t.of(), Value: "the table was made anew or dropped during the backup"}}
-		case err != nil:
-			return nil, fmt.Errorf("table %s: %w", t.of(), err)
-		}
-		all = append(all, facts...)
-		if _, err := conn.ExecContext(ctx, "ROLLBACK TO SAVEPOINT saoluu"); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	plan := s.stream.source.plan()
+	r := &mariaReading{conn: conn, plan: plan, clock: plan.start(), live: true, after: "ROLLBACK TO SAVEPOINT saoluu"}
+	return r.read(ctx, slices.DeleteFunc(slices.Clone(s.tables), func(t mariaTable) bool { return !t.snapshot() }))
 }
 
 // gone reports whether a table is not there any more, or not as the snapshot knew it.
@@ -183,6 +154,8 @@ func (s *mariaSurvey) steady(after *mariaSurvey) []Fact {
 		case t.snapshot():
 		case s.touched[of] == "":
 			all = append(all, Fact{Kind: FactSkipped, Of: of, Value: "engine " + t.engine + " has no snapshot, and does not tell whether the table changed during the backup"})
+		case s.touched[of] == after.touched[of] && len(skippedOf(after.loose, of)) > 0:
+			all = append(all, skippedOf(after.loose, of)...)
 		case s.touched[of] != after.touched[of] || !slices.Equal(about(s.loose, of), about(after.loose, of)):
 			all = append(all, Fact{Kind: FactSkipped, Of: of, Value: "engine " + t.engine + " has no snapshot, and the table changed during the backup"})
 		default:
@@ -195,6 +168,11 @@ func (s *mariaSurvey) steady(after *mariaSurvey) []Fact {
 // about keeps the facts of one table.
 func about(facts []Fact, of string) []Fact {
 	return slices.DeleteFunc(slices.Clone(facts), func(f Fact) bool { return f.Of != of })
+}
+
+// skippedOf are the facts of one table that say why it has no others.
+func skippedOf(facts []Fact, of string) []Fact {
+	return slices.DeleteFunc(about(facts, of), func(f Fact) bool { return f.Kind != FactSkipped })
 }
 
 // mariaServer takes version and collation.
@@ -251,6 +229,7 @@ type mariaTable struct {
 	engine         string
 	sequence       bool
 	counter        string // AUTO_INCREMENT; "" without one
+	bytes          int64  // of its rows, as the server estimates
 	touched        string // when it was last written; "" when unknown or just now
 	columns        []string
 }
@@ -260,12 +239,13 @@ func mariaTables(ctx context.Context, conn *sql.Conn, database string) ([]mariaT
 	var all []mariaTable
 	at := map[string]int{}
 	err := mariaRows(ctx, conn, `SELECT TABLE_NAME, ENGINE, TABLE_TYPE, AUTO_INCREMENT,
-			IF(UPDATE_TIME < NOW() - INTERVAL 1 SECOND, UPDATE_TIME, NULL)
+			IF(UPDATE_TIME < NOW() - INTERVAL 1 SECOND, UPDATE_TIME, NULL), DATA_LENGTH
 		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND BINARY TABLE_SCHEMA = BINARY ?
 			AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') ORDER BY BINARY TABLE_NAME`, []any{database, database}, func(v []sql.NullString) {
 		at[v[0].String] = len(all)
+		bytes, _ := strconv.ParseInt(v[5].String, 10, 64) // nobody knows of some
 		all = append(all, mariaTable{
-			database: database, name: v[0].String, engine: v[1].String, sequence: v[2].String == "SEQUENCE", counter: v[3].String, touched: v[4].String,
+			bytes: bytes, database: database, name: v[0].String, engine: v[1].String, sequence: v[2].String == "SEQUENCE", counter: v[3].String, touched: v[4].String,
 		})
 	})
 	if err != nil {
@@ -301,24 +281,6 @@ func (t mariaTable) snapshot() bool { return t.engine == "InnoDB" && !t.sequence
 func (t mariaTable) of() string { return quoteMaria(t.name) }
 
 func (t mariaTable) sql() string { return quoteMaria(t.database) + "." + quoteMaria(t.name) }
-
-// facts counts the rows and hashes them. A sequence has none.
-func (t mariaTable) facts(ctx context.Context, conn *sql.Conn, mode string) ([]Fact, error) {
-	if t.sequence {
-		return nil, nil
-	}
-	var n, sum string
-	if mode == ModeCounts || len(t.columns) == 0 {
-		err := conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+t.sql()).Scan(&n)
-		return []Fact{{Kind: FactRows, Of: t.of(), Value: n}}, err
-	}
-	row := "CONCAT_WS('|', " + strings.Join(t.columns, ", ") + ")"
-	err := conn.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(CAST(CONV(LEFT(MD5("+row+"), 16), 16, 10) AS UNSIGNED)), 0) FROM "+t.sql()).Scan(&n, &sum)
-	return []Fact{
-		{Kind: FactRows, Of: t.of(), Value: n},
-		{Kind: FactContent, Of: t.of(), Value: sum},
-	}, err
-}
 
 // mariaCounters takes the next value of every automatic number and sequence.
 func mariaCounters(ctx context.Context, conn *sql.Conn, database string, tables []mariaTable) ([]Fact, error) {

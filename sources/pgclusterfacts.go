@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +59,7 @@ func (h *pgHeld) factsOf(ctx context.Context, p *Postgres) ([]Fact, error) {
 		return nil, p.fault("see what was written", err)
 	}
 	if now == h.snapshot && idle {
-		facts, denied, err := h.unchanged(ctx, conn, cmp.Or(p.FactsMode, ModeFull))
+		facts, denied, err := h.unchanged(ctx, conn, p.plan())
 		if err != nil {
 			return nil, p.fault("read the facts", err)
 		}
@@ -85,8 +84,8 @@ const quiet = `(SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) AND age(pg_snap
 
 // unchanged takes all facts there are. What is not logged comes back empty and has
 // none. denied names a table that may not be read.
-func (h *pgHeld) unchanged(ctx context.Context, conn *pgx.Conn, mode string) (facts []Fact, denied string, err error) {
-	facts, err = PostgresFacts(ctx, conn, mode)
+func (h *pgHeld) unchanged(ctx context.Context, conn *pgx.Conn, plan FactsPlan) (facts []Fact, denied string, err error) {
+	facts, err = PostgresFacts(ctx, conn, plan)
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) && pe.Code == "42501" {
 		return nil, pe.Message, nil
@@ -168,13 +167,13 @@ type pgStanding struct {
 	schema, name string
 }
 
-func (t pgStanding) of() string { return pgTable{schema: t.schema, name: t.name}.of() }
+func (t pgStanding) of() string { return (&pgTable{schema: t.schema, name: t.name}).of() }
 
 // least counts the rows that were there all the while. A row that a transaction under
 // way may have deleted does not count, for that one may have ended in the copy.
 func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string) (n string, err error) {
 	err = conn.QueryRow(ctx, fmt.Sprintf(`SELECT (count(*) FILTER (WHERE age(r.xmin) > age('%s'::xid) AND (r.xmax = '0'::xid OR %s)))::text
-		FROM ONLY %s r`, oldest, quiet, pgTable{schema: t.schema, name: t.name}.sql())).Scan(&n)
+		FROM ONLY %s r`, oldest, quiet, (&pgTable{schema: t.schema, name: t.name}).sql())).Scan(&n)
 	return n, err
 }
 

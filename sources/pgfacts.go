@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -49,21 +48,45 @@ type Locale struct {
 // but their place in the schema, since a restore computes them anew.
 //
 // The digest is the sum of PostgreSQL's own 64-bit hashes of the rows: the same
-// on all servers of one major version and byte order.
-func PostgresFacts(ctx context.Context, conn *pgx.Conn, mode string) ([]Fact, error) {
+// on all servers of one major version and byte order. With a limit conn must be in a
+// transaction, which is still good afterwards.
+func PostgresFacts(ctx context.Context, conn *pgx.Conn, plan FactsPlan) ([]Fact, error) {
+	clock := plan.start()
+	s, err := surveyPostgres(ctx, conn, plan, clock)
+	if err != nil {
+		return nil, err
+	}
+	for _, batch := range s.contents() {
+		if err := batch.read(ctx, clock); err != nil {
+			return nil, err
+		}
+	}
+	return s.facts(), nil
+}
+
+// A pgSurvey are the facts of one database, of which contents are still to be read.
+type pgSurvey struct {
+	conn              *pgx.Conn
+	plan              FactsPlan
+	database, globals []Fact
+	tables            []*pgTable
+}
+
+// surveyPostgres takes the facts that take little time, and counts the rows.
+func surveyPostgres(ctx context.Context, conn *pgx.Conn, plan FactsPlan, clock factsClock) (*pgSurvey, error) {
 	if err := settle(ctx, conn); err != nil {
 		return nil, err
 	}
-	var database, globals []Fact
+	s := &pgSurvey{conn: conn, plan: plan}
 	for _, take := range []func(context.Context, *pgx.Conn) ([]Fact, error){pgServer, pgExtensions, pgSchema} {
 		facts, err := take(ctx, conn)
 		if err != nil {
 			return nil, err
 		}
-		database = append(database, facts...)
+		s.database = append(s.database, facts...)
 	}
-	globals, err := pgRoles(ctx, conn)
-	if err != nil {
+	var err error
+	if s.globals, err = pgRoles(ctx, conn); err != nil {
 		return nil, err
 	}
 	sequences, err := pgSequences(ctx, conn)
@@ -71,20 +94,20 @@ func PostgresFacts(ctx context.Context, conn *pgx.Conn, mode string) ([]Fact, er
 		return nil, err
 	}
 	for of, value := range sequences {
-		database = append(database, Fact{Kind: FactSequence, Of: of, Value: value})
+		s.database = append(s.database, Fact{Kind: FactSequence, Of: of, Value: value})
 	}
-	tables, err := pgTables(ctx, conn)
-	if err != nil {
+	if s.tables, err = pgTables(ctx, conn); err != nil {
 		return nil, err
 	}
-	for _, t := range tables {
-		facts, err := t.facts(ctx, conn, mode)
-		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.of(), err)
-		}
-		database = append(database, facts...)
+	return s, s.count(ctx, clock)
+}
+
+// facts are all that were taken.
+func (s *pgSurvey) facts() []Fact {
+	for _, t := range s.tables {
+		s.database = append(s.database, t.facts()...)
 	}
-	return append(ofPart(partDatabase, database), ofPart(partGlobals, globals)...), nil
+	return append(ofPart(partDatabase, s.database), ofPart(partGlobals, s.globals)...)
 }
 
 // pgServer takes version and encoding.
@@ -175,81 +198,10 @@ func pgSequences(ctx context.Context, conn *pgx.Conn) (map[string]string, error)
 		if down {
 			value = descending + value
 		}
-		all[pgTable{schema: schema, name: name}.of()] = value
+		all[(&pgTable{schema: schema, name: name}).of()] = value
 		return nil
 	})
 	return all, err
-}
-
-// A pgTable is an ordinary table; partitions are such.
-type pgTable struct {
-	schema, name string
-	columns      []string // not generated ones, by name
-	types        []uint32 // of the columns (pg_type.oid)
-	hashRecord   bool     // the server can hash a row as it is: since version 14
-}
-
-// hashable are the types whose values hash alike wherever they are restored, and
-// faster than as text: their text costs more than all the rest (pg_type.dat). The
-// hash of an enumeration, for one, is that of a number the server makes up.
-var hashable = []uint32{
-	16, 17, 20, 21, 23, // bool bytea int8 int2 int4
-	700, 701, 1700, // float4 float8 numeric
-	1042, 1082, 1083, 1114, 1184, 2950, // bpchar date time timestamp timestamptz uuid
-}
-
-func pgTables(ctx context.Context, conn *pgx.Conn) ([]pgTable, error) {
-	const columns = `FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-		AND coalesce(to_jsonb(a)->>'attgenerated', '') = '' ORDER BY a.attname COLLATE "C"`
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text,
-			array(SELECT a.attname::text `+columns+`), array(SELECT a.atttypid `+columns+`),
-			to_regproc('pg_catalog.hash_record_extended') IS NOT NULL
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND `+userSchema+` AND NOT `+ofExtension("pg_class", "c")+`
-		ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (pgTable, error) {
-		var t pgTable
-		err := row.Scan(&t.schema, &t.name, &t.columns, &t.types, &t.hashRecord)
-		return t, err
-	})
-}
-
-// of is the table's name in facts and in SQL.
-func (t pgTable) of() string { return utf8Name(t.sql()) }
-
-func (t pgTable) sql() string { return quoteName(t.schema) + "." + quoteName(t.name) }
-
-func (t pgTable) facts(ctx context.Context, conn *pgx.Conn, mode string) ([]Fact, error) {
-	var n, sum string
-	if mode == ModeCounts {
-		err := conn.QueryRow(ctx, "SELECT count(*)::text FROM ONLY "+t.sql()).Scan(&n)
-		return []Fact{{Kind: FactRows, Of: t.of(), Value: n}}, err
-	}
-	err := conn.QueryRow(ctx, fmt.Sprintf("SELECT count(*)::text, coalesce(sum(%s), 0)::text FROM ONLY %s r", t.hash(), t.sql())).Scan(&n, &sum)
-	return []Fact{
-		{Kind: FactRows, Of: t.of(), Value: n},
-		{Kind: FactContent, Of: t.of(), Value: sum},
-	}, err
-}
-
-// hash is the expression for one row r of the table. Columns stand by name: those
-// of a child table may come in another order after a restore.
-func (t pgTable) hash() string {
-	columns := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		columns[i] = "r." + quoteName(c)
-		if t.hashRecord && !slices.Contains(hashable, t.types[i]) {
-			columns[i] = "(" + columns[i] + `)::text COLLATE "C"`
-		}
-	}
-	row := "ROW(" + strings.Join(columns, ", ") + ")"
-	if t.hashRecord && len(columns) > 0 {
-		return "hash_record_extended(" + row + ", 0)"
-	}
-	return "hashtextextended((" + row + `::text) COLLATE "C", 0)`
 }
 
 // pgSchema takes the shape of the schema: names, types and kinds of what there

@@ -125,15 +125,30 @@ func (v *pgViews) parts(ctx context.Context, scratch string) ([]Part, error) {
 	return append(parts, Part{Name: partGlobals, Filename: partGlobals + ".sql", Dump: first.source.globals(dumpall, env, first.passwords)}), nil
 }
 
-// facts reads the facts of all views. Those of the server are taken once.
+// facts reads the facts of all views. Those of the server are taken once. The contents
+// of small tables come before those of large ones, whichever database they are in.
 func (v *pgViews) facts(ctx context.Context) ([]Fact, error) {
+	clock := v.source.plan().start()
+	var surveys []*pgSurvey
+	var batches []*pgBatch
+	for _, view := range v.all {
+		survey, err := surveyPostgres(ctx, view.conn, v.source.plan(), clock)
+		if err != nil {
+			return nil, view.source.fault("read the facts", err)
+		}
+		surveys = append(surveys, survey)
+		batches = append(batches, survey.contents()...)
+	}
+	slices.SortStableFunc(batches, func(a, b *pgBatch) int { return cmp.Compare(a.bytes, b.bytes) })
+	for _, batch := range batches {
+		if err := batch.read(ctx, clock); err != nil {
+			i := slices.IndexFunc(v.all, func(view *pgView) bool { return view.conn == batch.conn })
+			return nil, v.all[i].source.fault("read the facts", err)
+		}
+	}
 	var all []Fact
 	for i, view := range v.all {
-		facts, err := view.facts(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range facts {
+		for _, f := range view.settled(surveys[i].facts()) {
 			if f.Part != partGlobals {
 				f.Part = view.part
 			} else if i > 0 {
@@ -161,20 +176,15 @@ func (v *pgViews) release(ctx context.Context, scratch string) func() error {
 	})
 }
 
-// facts reads the facts in the view.
-func (v *pgView) facts(ctx context.Context) ([]Fact, error) {
-	p := v.source
-	all, err := PostgresFacts(ctx, v.conn, cmp.Or(p.FactsMode, ModeFull))
-	if err != nil {
-		return nil, p.fault("read the facts", err)
-	}
+// settled takes away what need not be true of the dump, and says what is missing in it.
+func (v *pgView) settled(facts []Fact) []Fact {
 	// Sequences stand outside of the view. One that moved meanwhile may have been
 	// dumped before or after, so nothing is known of it.
-	all = slices.DeleteFunc(all, func(f Fact) bool {
+	facts = slices.DeleteFunc(facts, func(f Fact) bool {
 		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
 	})
 	if !v.passwords {
-		all = append(all, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
+		facts = append(facts, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
 	}
-	return all, nil
+	return facts
 }

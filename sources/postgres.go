@@ -61,6 +61,8 @@ type Postgres struct {
 	Bin string
 	// FactsMode is ModeFull (the default) or ModeCounts.
 	FactsMode string
+	// FactsLimit is how long the facts may take; 0 means until all are taken.
+	FactsLimit time.Duration
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -153,6 +155,10 @@ func (p *Postgres) check() error {
 		return refuse(fmt.Sprintf("unknown way %q to take facts", p.FactsMode), "use full or counts")
 	}
 	return nil
+}
+
+func (p *Postgres) plan() FactsPlan {
+	return FactsPlan{Mode: cmp.Or(p.FactsMode, ModeFull), Limit: p.FactsLimit, Now: p.Now}
 }
 
 func (p *Postgres) host() string { return cmp.Or(p.Host, "/var/run/postgresql") }

@@ -268,7 +268,7 @@ func TestPostgresFactsSurviveRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	load(t, s, dumpAll(t, p)["database"])
-	got, err := sources.PostgresFacts(t.Context(), s.Connect(t, "again"), sources.ModeFull)
+	got, err := sources.PostgresFacts(t.Context(), s.Connect(t, "again"), sources.FactsPlan{Mode: sources.ModeFull})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestPostgresFactsSurviveRestore(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), "BEGIN; "+change); err != nil {
 			t.Fatalf("%s: %v", change, err)
 		}
-		got, err := sources.PostgresFacts(t.Context(), conn, sources.ModeFull)
+		got, err := sources.PostgresFacts(t.Context(), conn, sources.FactsPlan{Mode: sources.ModeFull})
 		if err != nil {
 			t.Fatal(err)
 		}

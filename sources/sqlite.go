@@ -45,6 +45,9 @@ type SQLite struct {
 	Path string
 	// FactsMode is ModeFull (the default) or ModeCounts.
 	FactsMode string
+	// FactsLimit is how long the facts of all databases may take; 0 means until all
+	// are taken.
+	FactsLimit time.Duration
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -91,9 +94,11 @@ func (s *SQLite) Prepare(ctx context.Context, scratch string) (p Payload, err er
 		facts[part] = to
 	}
 	p.Facts = func(ctx context.Context) ([]Fact, error) {
+		plan := FactsPlan{Mode: cmp.Or(s.FactsMode, ModeFull), Limit: s.FactsLimit, Now: s.Now}
+		clock := plan.start()
 		var all []Fact
 		for _, part := range p.Parts {
-			got, err := SQLiteFacts(ctx, facts[part.Name], cmp.Or(s.FactsMode, ModeFull))
+			got, err := sqliteFacts(ctx, facts[part.Name], plan, clock)
 			if err != nil {
 				return nil, fmt.Errorf("facts of %q: %w", part.Filename, err)
 			}

@@ -226,7 +226,7 @@ var oddTables = []string{
 func TestSQLiteFacts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "odd ? name.db")
 	makeDB(t, path, oddTables...)
-	facts, err := sources.SQLiteFacts(t.Context(), path, sources.ModeFull)
+	facts, err := sources.SQLiteFacts(t.Context(), path, sources.FactsPlan{Mode: sources.ModeFull})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestSQLiteFacts(t *testing.T) {
 	if skipped := sourcetest.Kept(facts, sources.FactSkipped); len(skipped) > 0 {
 		t.Errorf("skipped: %v", skipped)
 	}
-	counts, err := sources.SQLiteFacts(t.Context(), path, sources.ModeCounts)
+	counts, err := sources.SQLiteFacts(t.Context(), path, sources.FactsPlan{Mode: sources.ModeCounts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestSQLiteFactsSeeChanges(t *testing.T) {
 	facts := func(name string, more ...string) []sources.Fact {
 		path := filepath.Join(dir, name)
 		makeDB(t, path, append(base[:len(base):len(base)], more...)...)
-		got, err := sources.SQLiteFacts(t.Context(), path, sources.ModeFull)
+		got, err := sources.SQLiteFacts(t.Context(), path, sources.FactsPlan{Mode: sources.ModeFull})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestSQLiteUnknownCollation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.db")
 	makeDB(t, path, "CREATE TABLE t (a TEXT)", "INSERT INTO t VALUES ('x')", "PRAGMA writable_schema = on",
 		"UPDATE sqlite_schema SET sql = 'CREATE TABLE t (a TEXT COLLATE TIENGVIET)' WHERE name = 't'")
-	facts, err := sources.SQLiteFacts(t.Context(), path, sources.ModeFull)
+	facts, err := sources.SQLiteFacts(t.Context(), path, sources.FactsPlan{Mode: sources.ModeFull})
 	if err != nil {
 		t.Fatal(err)
 	}

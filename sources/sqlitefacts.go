@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,9 +20,14 @@ import (
 // writing to: the number of rows of each table, the digest of its content (mode
 // ModeFull), the digest of the schema, and what SQLite's own check says. The
 // contents of a virtual table lie in its shadow tables, which are tables like
-// others. A table that cannot be read has no facts in its place but one that
-// says so. The error is only for a file that cannot be opened as a database.
-func SQLiteFacts(ctx context.Context, path, mode string) ([]Fact, error) {
+// others. A table that cannot be read, or for which time was up, has no facts in its
+// place but one that says so. The error is only for a file that cannot be opened as a
+// database.
+func SQLiteFacts(ctx context.Context, path string, plan FactsPlan) ([]Fact, error) {
+	return sqliteFacts(ctx, path, plan, plan.start())
+}
+
+func sqliteFacts(ctx context.Context, path string, plan FactsPlan, clock factsClock) ([]Fact, error) {
 	op := fmt.Sprintf("read database %q", path)
 	db, err := openSQLite(path, url.Values{"mode": {"ro"}, "immutable": {"1"}})
 	if err != nil {
@@ -35,16 +42,78 @@ func SQLiteFacts(ctx context.Context, path, mode string) ([]Fact, error) {
 	if err != nil {
 		return nil, sqliteError(op, err)
 	}
-	facts := []Fact{{Kind: FactSchema, Value: schema}, sqliteIntegrity(ctx, db)}
+	r := &sqliteReading{db: db, plan: plan, clock: clock}
+	facts, err := r.read(ctx, tables)
+	return append([]Fact{{Kind: FactSchema, Value: schema}}, facts...), err
+}
+
+// A sqliteReading reads facts of tables within the time there is.
+type sqliteReading struct {
+	db    *sql.DB
+	plan  FactsPlan
+	clock factsClock
+}
+
+// within runs one query of the reading and says why it was not answered; "" when it was.
+func (r *sqliteReading) within(ctx context.Context, query func(ctx context.Context) error) (skipped string, _ error) {
+	if r.clock.up() {
+		return r.clock.reason(), nil
+	}
+	inner, cancel := ctx, context.CancelFunc(func() {})
+	if r.clock.limited() {
+		inner, cancel = context.WithTimeout(ctx, r.clock.left())
+	}
+	defer cancel()
+	err := query(inner)
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil && inner.Err() != nil:
+		return r.clock.reason(), nil
+	case err != nil:
+		return err.Error(), nil
+	}
+	return "", nil
+}
+
+// read counts all rows, has SQLite check the database, and reads the contents, those of
+// tables with few rows first.
+func (r *sqliteReading) read(ctx context.Context, tables []string) ([]Fact, error) {
+	var facts []Fact
+	rows := map[string]int64{}
 	for _, table := range tables {
-		got, err := sqliteTable(ctx, db, table, mode)
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+		skipped, err := r.within(ctx, func(ctx context.Context) error {
+			var n int64
+			err := r.db.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteName(table)).Scan(&n)
+			if err == nil {
+				rows[table] = n
+				facts = append(facts, Fact{Kind: FactRows, Of: table, Value: strconv.FormatInt(n, 10)})
+			}
+			return err
+		})
 		if err != nil {
-			got = []Fact{{Kind: FactSkipped, Of: table, Value: err.Error()}}
+			return nil, err
 		}
-		facts = append(facts, got...)
+		if skipped != "" {
+			facts = append(facts, Fact{Kind: FactSkipped, Of: table, Value: skipped})
+		}
+	}
+	check, err := r.integrity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	facts = append(facts, check)
+	tables = slices.DeleteFunc(tables, func(table string) bool {
+		_, counted := rows[table]
+		return !counted || !r.plan.wants(table)
+	})
+	slices.SortStableFunc(tables, func(a, b string) int { return cmp.Compare(rows[a], rows[b]) })
+	for _, table := range tables {
+		fact, err := r.content(ctx, table)
+		if err != nil {
+			return nil, err
+		}
+		facts = append(facts, fact)
 	}
 	return facts, nil
 }
@@ -86,45 +155,43 @@ func sqliteTables(ctx context.Context, db *sql.DB) ([]string, error) {
 	return names, rows.Err()
 }
 
-// sqliteIntegrity runs SQLite's own check. A check that cannot run is no verdict
-// on the data: a collation of the application's is missing here, for example.
-func sqliteIntegrity(ctx context.Context, db *sql.DB) Fact {
+// integrity runs SQLite's own check. A check that cannot run is no verdict on the
+// data: a collation of the application's is missing here, for example.
+func (r *sqliteReading) integrity(ctx context.Context) (Fact, error) {
 	var first string
-	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&first); err != nil {
-		if strings.Contains(err.Error(), "no such") {
-			return Fact{Kind: FactSkipped, Of: FactIntegrity, Value: err.Error()}
+	skipped, err := r.within(ctx, func(ctx context.Context) error {
+		err := r.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&first)
+		if err != nil && ctx.Err() == nil && !strings.Contains(err.Error(), "no such") {
+			first, err = err.Error(), nil
 		}
-		first = err.Error()
+		return err
+	})
+	if skipped != "" {
+		return Fact{Kind: FactSkipped, Of: FactIntegrity, Value: skipped}, err
 	}
-	return Fact{Kind: FactIntegrity, Value: first}
+	return Fact{Kind: FactIntegrity, Value: first}, err
 }
 
-// sqliteTable returns the facts of one table.
-func sqliteTable(ctx context.Context, db *sql.DB, table, mode string) ([]Fact, error) {
-	if mode != ModeFull {
-		var n int64
-		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteName(table)).Scan(&n); err != nil {
-			return nil, err
+// content is the digest of a table's rows.
+func (r *sqliteReading) content(ctx context.Context, table string) (Fact, error) {
+	fact := Fact{Kind: FactContent, Of: table}
+	skipped, err := r.within(ctx, func(ctx context.Context) error {
+		columns, err := sqliteColumns(ctx, r.db, table)
+		if err != nil {
+			return err
 		}
-		return []Fact{{Kind: FactRows, Of: table, Value: strconv.FormatInt(n, 10)}}, nil
+		rows, err := r.db.QueryContext(ctx, "SELECT "+columns+" FROM "+quoteName(table))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		fact.Value, err = digestRows(ctx, rows)
+		return err
+	})
+	if skipped != "" {
+		return Fact{Kind: FactSkipped, Of: table, Value: skipped}, err
 	}
-	columns, err := sqliteColumns(ctx, db, table)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM "+quoteName(table))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	n, sum, err := digestRows(ctx, rows)
-	if err != nil {
-		return nil, err
-	}
-	return []Fact{
-		{Kind: FactRows, Of: table, Value: strconv.FormatInt(n, 10)},
-		{Kind: FactContent, Of: table, Value: sum},
-	}, nil
+	return fact, err
 }
 
 // sqliteColumns lists the stored columns of a table. Each stands behind a plus,
@@ -148,12 +215,12 @@ func sqliteColumns(ctx context.Context, db *sql.DB, table string) (string, error
 	return strings.Join(columns, ", "), rows.Err()
 }
 
-// digestRows returns the number of rows and a digest that does not depend on
-// their order: the sum of the rows' SHA-256, taken as four 64-bit numbers each.
-func digestRows(ctx context.Context, rows *sql.Rows) (int64, string, error) {
+// digestRows returns a digest that does not depend on the order of the rows: the sum of
+// their SHA-256, taken as four 64-bit numbers each.
+func digestRows(ctx context.Context, rows *sql.Rows) (string, error) {
 	names, err := rows.Columns()
 	if err != nil {
-		return 0, "", err
+		return "", err
 	}
 	values, targets := make([]any, len(names)), make([]any, len(names))
 	for i := range values {
@@ -164,10 +231,10 @@ func digestRows(ctx context.Context, rows *sql.Rows) (int64, string, error) {
 	var row []byte
 	for rows.Next() {
 		if n%4096 == 0 && ctx.Err() != nil {
-			return 0, "", context.Cause(ctx)
+			return "", context.Cause(ctx)
 		}
 		if err := rows.Scan(targets...); err != nil {
-			return 0, "", err
+			return "", err
 		}
 		row = row[:0]
 		for _, v := range values {
@@ -179,7 +246,7 @@ func digestRows(ctx context.Context, rows *sql.Rows) (int64, string, error) {
 		}
 		n++
 	}
-	return n, fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), rows.Err()
+	return fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), rows.Err()
 }
 
 // appendValue appends a form of v that no other value shares: type, length, bytes.

@@ -11,9 +11,15 @@ import (
 
 // The assertions that do not take part in the verdict.
 const (
-	nameRTO  = "rto"  // a warning: the data are good, the way back is slow
-	nameData = "data" // said when there is nothing to prove anything by
+	nameRTO     = "rto"                 // a warning: the data are good, the way back is slow
+	nameData    = "data"                // said when there is nothing to prove anything by
+	nameSkipped = "tables not compared" // a warning: not all of them could be, for want of facts
 )
+
+// decides reports whether an assertion takes part in the verdict.
+func (a Assertion) decides() bool {
+	return a.Name != nameRTO && a.Name != nameData && a.Name != nameSkipped
+}
 
 // detailLimit bounds what the operator is shown of one kind of difference.
 const detailLimit = 20
@@ -35,7 +41,7 @@ func (x *examination) fail(f finding) {
 // verdict judges the assertions. Without proof there is no pass.
 func (x *examination) verdict() string {
 	for _, a := range x.result.Assertions {
-		if !a.OK && a.Name != nameRTO && a.Name != nameData {
+		if !a.OK && a.decides() {
 			return Failed
 		}
 	}
@@ -69,8 +75,36 @@ func (x *examination) compare(ctx context.Context) error {
 		x.assert(tallied(tally, want, got))
 		x.explain(tally)
 	}
+	x.omitted(want)
 	x.weigh(want, tallies)
 	return nil
+}
+
+// omitted says of how many tables not all could be compared, because not all of their
+// facts could be taken when the backup was made.
+func (x *examination) omitted(want []sources.Fact) {
+	if !x.request.isDatabase() {
+		return
+	}
+	type table struct{ part, of string }
+	all, lacking := map[table]bool{}, map[table]bool{}
+	told := 0
+	for _, f := range want {
+		t := table{f.Part, f.Of}
+		switch {
+		case f.Kind == sources.FactRows:
+			all[t] = true
+		case f.Kind == sources.FactSkipped && f.Of != "" && f.Of != sources.FactIntegrity && f.Part != "globals":
+			all[t], lacking[t] = true, true
+		}
+		if f.Kind == sources.FactSkipped && told < detailLimit {
+			told++
+			x.detail("not compared: %q of part %q: %s", f.Of, f.Part, f.Value)
+		}
+	}
+	if n := len(lacking); n > 0 {
+		x.assert(Assertion{Name: nameSkipped, Expected: count(0, len(all)), Actual: count(n, len(all))})
+	}
 }
 
 // tallied makes one assertion of all facts of a kind, so that none is named.

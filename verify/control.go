@@ -32,7 +32,7 @@ func (x *examination) control(ctx context.Context) error {
 		return err
 	}
 	for _, a := range again.result.Assertions {
-		if !a.OK {
+		if !a.OK && a.decides() {
 			x.result.Control.Caught, x.result.Control.By = true, a.Name
 			return nil
 		}

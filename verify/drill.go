@@ -312,7 +312,7 @@ func (d *drill) close() error { return d.cluster.stop() }
 func (d *drill) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
 	var all []sources.Fact
 	for i, db := range d.databases {
-		got, err := d.factsOf(ctx, db, contentMode(want))
+		got, err := d.factsOf(ctx, db, sources.PlanFor(want, db.part))
 		if err != nil {
 			return nil, err
 		}
@@ -329,13 +329,13 @@ func (d *drill) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact,
 	return all, nil
 }
 
-func (d *drill) factsOf(ctx context.Context, db loadedDatabase, mode string) ([]sources.Fact, error) {
+func (d *drill) factsOf(ctx context.Context, db loadedDatabase, plan sources.FactsPlan) ([]sources.Fact, error) {
 	conn, err := d.cluster.connect(ctx, d.cluster.superuser, db.name)
 	if err != nil {
 		return nil, d.serverError(ctx, "connect to", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	got, err := sources.PostgresFacts(ctx, conn, mode)
+	got, err := sources.PostgresFacts(ctx, conn, plan)
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) && strings.HasPrefix(pe.Code, "XX") { // internal error, data or index corrupted
 		return nil, &finding{"database", "it can be read", "damaged", err}

@@ -264,7 +264,7 @@ func (d *mariaDrill) facts(ctx context.Context, want []sources.Fact) ([]sources.
 		if err != nil {
 			return nil, d.serverError(ctx, "connect to", err)
 		}
-		got, users, err := sources.MariaDBFacts(ctx, conn.Conn, db.name, contentMode(want))
+		got, users, err := sources.MariaDBFacts(ctx, conn.Conn, db.name, sources.PlanFor(want, db.part))
 		if err == nil {
 			err = d.sound(ctx, conn.Conn, got)
 		}

@@ -143,7 +143,7 @@ func (d *mariaPhysical) facts(ctx context.Context, want []sources.Fact) ([]sourc
 	if err != nil {
 		return nil, d.serverError(ctx, "connect to", err)
 	}
-	got, err := sources.MariaDBServerFacts(ctx, conn.Conn, contentMode(want))
+	got, err := sources.MariaDBServerFacts(ctx, conn.Conn, sources.PlanFor(want, d.request.Parts[0].Part))
 	if err == nil {
 		err = d.sound(ctx, conn.Conn, got)
 	}

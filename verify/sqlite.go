@@ -30,10 +30,9 @@ func newDatabases(x *examination, parts []restoredPart) *databases {
 }
 
 func (d *databases) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
-	mode := contentMode(want)
 	var all []sources.Fact
 	for _, p := range d.parts {
-		got, err := sources.SQLiteFacts(ctx, p.file, mode)
+		got, err := sources.SQLiteFacts(ctx, p.file, sources.PlanFor(want, p.Part))
 		if fault.KindOf(err) == fault.Damaged {
 			return nil, &finding{"database", "it opens", "damaged", err}
 		}
@@ -46,14 +45,6 @@ func (d *databases) facts(ctx context.Context, want []sources.Fact) ([]sources.F
 		all = append(all, got...)
 	}
 	return all, nil
-}
-
-// contentMode is how facts must be taken to be held against want.
-func contentMode(want []sources.Fact) string {
-	if slices.ContainsFunc(want, func(f sources.Fact) bool { return f.Kind == sources.FactContent }) {
-		return sources.ModeFull
-	}
-	return sources.ModeCounts
 }
 
 // query opens the database so that nothing can change it.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -254,4 +255,36 @@ func keepWriting(ctx context.Context, db *sql.DB) (n int) {
 		}
 	}
 	return n
+}
+
+// Tables whose facts could not all be taken are said, and hide nothing of the others:
+// they neither prove anything nor catch a control.
+func TestSQLiteTablesNotCompared(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good := r.sqlite(t, sources.ModeFull, letters...)
+	skip := func(q Request, lose func(f sources.Fact) bool) Request {
+		q.Facts = slices.Clone(q.Facts)
+		for i, f := range q.Facts {
+			if lose(f) {
+				q.Facts[i].Kind, q.Facts[i].Value = sources.FactSkipped, "the time for facts, 1h0m0s, was up"
+			}
+		}
+		return q
+	}
+	some := skip(good, func(f sources.Fact) bool {
+		return f.Of == "tìm" || f.Of == "văn bản" && f.Kind == sources.FactContent
+	})
+	res := r.test(t, some)
+	expect(t, res, Passed, LevelAsserted, nameSkipped)
+	if i := slices.IndexFunc(res.Assertions, func(a Assertion) bool { return a.Name == nameSkipped }); i < 0 || !strings.HasPrefix(res.Assertions[i].Actual, "2 of ") {
+		t.Errorf("assertions = %+v, want 2 tables not compared", res.Assertions)
+	}
+	if c := res.Control; c == nil || !c.Caught || c.By != "facts: rows" {
+		t.Errorf("control = %+v, want one that was caught by rows", c)
+	}
+	setFact(&some, sources.FactRows, "văn bản", "4")
+	expect(t, r.test(t, some), Failed, LevelAsserted, "facts: rows", nameSkipped)
+	none := skip(good, func(f sources.Fact) bool { return f.Kind == sources.FactRows || f.Kind == sources.FactContent })
+	expect(t, r.test(t, none), NotConfigured, LevelRestored, nameSkipped, "data")
 }

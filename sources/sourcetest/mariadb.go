@@ -2,6 +2,7 @@ package sourcetest
 
 import (
 	"context"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,11 +103,30 @@ func (s *MariaDBServer) Exec(t *testing.T, database string, statements ...string
 	}
 }
 
-func (s *MariaDBServer) try(t *testing.T, database string, statements ...string) error {
-	t.Helper()
+func (s *MariaDBServer) open(database string) (*sql.DB, error) {
 	c := mysql.NewConfig()
 	c.User, c.Net, c.Addr, c.DBName, c.Logger = "root", "unix", s.Socket, database, &mysql.NopLogger{}
-	db, err := sources.OpenMariaDB(c)
+	return sources.OpenMariaDB(c)
+}
+
+// Conn opens a session of root that ends with the test.
+func (s *MariaDBServer) Conn(t *testing.T, database string) *sql.Conn {
+	t.Helper()
+	db, err := s.open(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = conn.Close(), db.Close() })
+	return conn
+}
+
+func (s *MariaDBServer) try(t *testing.T, database string, statements ...string) error {
+	t.Helper()
+	db, err := s.open(database)
 	if err != nil {
 		return err
 	}

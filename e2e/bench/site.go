@@ -37,7 +37,7 @@ func (b *bench) newSiteOf(ctx context.Context, name string, repo, second reposit
 	if err := os.RemoveAll(s.dir); err != nil {
 		return s, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.dir, 0o711); err != nil {
 		return s, err
 	}
 	if err := s.configure(parallel, "daily at 01:00", jobs); err != nil {
@@ -58,6 +58,7 @@ zone = "standalone"
 packs = ["HD39"]
 [paths]
 state = %q
+scratch = %q
 [engine]
 restic = %q
 [classes.k]
@@ -69,7 +70,7 @@ path = %q
 password = "file:%s"
 parallel = %d
 reserve = "1MiB"
-`, filepath.Join(s.dir, "state"), s.repo.program, s.repo.path, s.repo.password, parallel)
+`, filepath.Join(s.dir, "state"), filepath.Join(s.dir, "scratch"), s.repo.program, s.repo.path, s.repo.password, parallel)
 	targets := `"nas"`
 	if s.second.path != "" {
 		targets += `, "second"`

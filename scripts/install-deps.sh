@@ -24,6 +24,7 @@ git                                 git              version stamp, tests
 /usr/lib/postgresql/*/bin/pgbench   postgresql-contrib  demo and bench data
 mariadbd                            mariadb-server-core  throwaway MariaDB servers; this package starts no service
 mariadb-dump                        mariadb-client   dumps of MariaDB
+mariabackup                         mariadb-backup   files of whole MariaDB servers
 sqlite3                             sqlite3          a second opinion on SQLite files
 losetup                             util-linux       measuring separation on real block devices
 setpriv                             util-linux       running servers as somebody without rights

@@ -106,7 +106,7 @@ var unpackTroubles = []struct {
 	kind fault.Kind
 	hint string
 }{
-	{regexp.MustCompile(`No space left on device|Disk quota exceeded|(?i:errno:|os error) 28\b|Errcode: 28`), fault.NoSpace, "free some space"},
+	{regexp.MustCompile(`No space left on device|Disk quota exceeded|(?i:errno:|error) 28\b|Errcode: 28`), fault.NoSpace, "free some space"},
 	{regexp.MustCompile(`[Oo]ut of memory|Cannot allocate memory`), fault.Unknown, "give the machine more memory"},
 	{regexp.MustCompile(`Permission denied|(?i:errno:|os error) 13\b|Errcode: 13`), fault.Denied, "let the user that runs saoluu write there"},
 	{regexp.MustCompile(`(?i)key management|encryption plugin|cannot be decrypted`), fault.Unknown, "a server that encrypts its tables needs its keys: restore it by hand"},

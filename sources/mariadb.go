@@ -98,7 +98,7 @@ func (m *MariaDB) Prepare(ctx context.Context, scratch string) (_ Payload, err e
 	if err != nil {
 		return Payload{}, err
 	}
-	program, err := m.program(ctx)
+	program, err := m.program(ctx, server)
 	if err != nil {
 		return Payload{}, err
 	}

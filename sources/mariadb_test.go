@@ -47,6 +47,38 @@ func TestMariaDBVersion(t *testing.T) {
 	}
 }
 
+func TestMariaNewer(t *testing.T) {
+	for _, tt := range []struct {
+		server, program string
+		want            bool
+	}{
+		{"mariadb 10.11", "mariadb 10.11", false},
+		{"mariadb 10.11", "mariadb 11.4", false},
+		{"mariadb 11.4", "mariadb 10.11", true},
+		{"mariadb 10.11", "mariadb 10.5", true},
+		{"mariadb 10.5", "mariadb 10.11", false},
+		{"mariadb 10.11", "mysql 8.0", true},
+		{"mysql 8.0", "mariadb 10.11", false},
+	} {
+		if got := newer(tt.server, tt.program); got != tt.want {
+			t.Errorf("newer(%q, %q) = %v", tt.server, tt.program, got)
+		}
+	}
+	for text, want := range map[string]string{
+		"mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)": "10.11.19-MariaDB,",
+		"mariadb-dump from 11.4.2-MariaDB, client 10.19 for linux-systemd (x86_64)":       "11.4.2-MariaDB,",
+		"mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)":        "",
+	} {
+		got := ""
+		if m := mariaClient.FindStringSubmatch(text); m != nil {
+			got = m[1]
+		}
+		if got != want {
+			t.Errorf("%q: version %q, want %q", text, got, want)
+		}
+	}
+}
+
 // The snapshot is known to be open at the first line after the header, however the
 // dump comes in pieces, and not before.
 func TestDumpWatch(t *testing.T) {

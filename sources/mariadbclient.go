@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -110,34 +111,63 @@ func option(key, value string) string {
 }
 
 // mariaClient tells the programs of MariaDB from those of MySQL, which take other
-// options.
-var mariaClient = regexp.MustCompile(`MariaDB`)
+// options, and how they tell their version: "Distrib" until 11.0, "from" since.
+var mariaClient = regexp.MustCompile(`(?:Distrib|from) (\S*-MariaDB\S*)`)
 
-func (m *MariaDB) program(ctx context.Context) (string, error) {
-	return MariaDBProgram(ctx, m.Bin, "mariadb-dump", "mysqldump")
+// program finds mariadb-dump. One older than the server is refused: what is new in the
+// server it would leave out, or write as something else, without a word.
+func (m *MariaDB) program(ctx context.Context, server *sql.DB) (string, error) {
+	conn, err := m.session(ctx, server)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	version, err := mariaVersion(ctx, conn)
+	if err != nil {
+		return "", m.fault("ask for the version", err)
+	}
+	path, tool, err := MariaDBProgram(ctx, m.Bin, "mariadb-dump", "mysqldump")
+	if err != nil {
+		return "", err
+	}
+	if newer(version[0].Value, tool) {
+		return "", fault.New(fault.MissingTool, m.op("dump"), fmt.Errorf("the server is %s, and %s is older: %s", version[0].Value, filepath.Base(path), tool), "install the mariadb-client of the server's version, and name its folder in bin")
+	}
+	return path, nil
 }
 
-// MariaDBProgram returns the path of the first of MariaDB's programs that is there.
-// bin is the only folder looked in, unless it is empty. The error is
-// fault.MissingTool, with the name of the package.
-func MariaDBProgram(ctx context.Context, bin string, names ...string) (string, error) {
+// newer reports whether a server of MariaDB is of a later major version than a program.
+func newer(server, program string) bool {
+	var s, p struct{ major, minor int }
+	if n, err := fmt.Sscanf(server, "mariadb %d.%d", &s.major, &s.minor); n != 2 || err != nil {
+		return false // MySQL counts in its own way
+	}
+	if n, err := fmt.Sscanf(program, "mariadb %d.%d", &p.major, &p.minor); n != 2 || err != nil {
+		return true
+	}
+	return cmp.Or(cmp.Compare(s.major, p.major), cmp.Compare(s.minor, p.minor)) > 0
+}
+
+// MariaDBProgram returns the path of the first of MariaDB's programs that is there, and
+// its version as MariaDBVersion gives it. bin is the only folder looked in, unless it is
+// empty. The error is fault.MissingTool, with the name of the package.
+func MariaDBProgram(ctx context.Context, bin string, names ...string) (path, version string, err error) {
 	for _, name := range names {
 		path := filepath.Join(bin, name)
 		if bin == "" {
-			var err error
 			if path, err = command.LookPath(name); err != nil {
 				continue
 			}
 		}
 		out, err := command.Output(ctx, command.Cmd{Argv: []string{path, "--no-defaults", "--version"}, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}}, 4096)
 		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+			return "", "", context.Cause(ctx)
 		}
-		if err == nil && mariaClient.Match(out) {
-			return path, nil
+		if found := mariaClient.FindSubmatch(out); err == nil && found != nil {
+			return path, MariaDBVersion(string(found[1])), nil
 		}
 	}
-	return "", fault.New(fault.MissingTool, fmt.Sprintf("find %s of MariaDB", names[0]), errors.New("not installed"), "install mariadb-client")
+	return "", "", fault.New(fault.MissingTool, fmt.Sprintf("find %s of MariaDB", names[0]), errors.New("not installed"), "install mariadb-client")
 }
 
 // mariaSettings make text come out the same on every server of one major version,

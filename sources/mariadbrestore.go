@@ -45,7 +45,7 @@ func (r *MariaDBRestore) Run(ctx context.Context) error {
 		return err
 	}
 	op := fmt.Sprintf("restore to database %q", name)
-	program, err := MariaDBProgram(ctx, "", "mariadb", "mysql")
+	program, _, err := MariaDBProgram(ctx, "", "mariadb", "mysql")
 	if err != nil {
 		return err
 	}

@@ -79,9 +79,9 @@ func findInstance(ctx context.Context, bin, want string) (*instance, error) {
 	if i.install, err = command.LookPath("mariadb-install-db", dirs...); err != nil {
 		return nil, err
 	}
-	i.client, err = sources.MariaDBProgram(ctx, bin, "mariadb", "mysql")
+	i.client, _, err = sources.MariaDBProgram(ctx, bin, "mariadb", "mysql")
 	if err != nil {
-		i.client, err = sources.MariaDBProgram(ctx, "", "mariadb", "mysql")
+		i.client, _, err = sources.MariaDBProgram(ctx, "", "mariadb", "mysql")
 	}
 	return i, err
 }
@@ -237,7 +237,7 @@ var instanceTroubles = []struct {
 	kind fault.Kind
 	hint string
 }{
-	{regexp.MustCompile(`No space left on device|Disk quota exceeded|errno: 28|OS error 28|ERROR (1021|1114) `), fault.NoSpace, "free some space, or move paths.scratch"},
+	{regexp.MustCompile(`No space left on device|Disk quota exceeded|errno: 28|[Ee]rror 28\b|ERROR (1021|1114) `), fault.NoSpace, "free some space, or move paths.scratch"},
 	{regexp.MustCompile(`[Oo]ut of memory|Cannot allocate memory|ERROR (1037|1038|1041) `), fault.Unknown, "give the machine more memory"},
 	{regexp.MustCompile(`Plugin '[^']*' is not loaded|ERROR 1524 |Unknown storage engine|ERROR 1286 `), fault.MissingTool, "install the package of the plugin or engine that the database uses"},
 	{regexp.MustCompile(`Unknown (collation|character set)|ERROR (1115|1273) `), fault.MissingTool, "install a mariadb-server as new as the source's"},

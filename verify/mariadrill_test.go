@@ -150,7 +150,9 @@ func TestMariaPhysical(t *testing.T) {
 		broken []string
 	}{
 		{"truncated", func(b []byte) []byte { return b[:len(b)*2/3] }, []string{"load"}},
-		{"the last file is missing", func(b []byte) []byte { return b[:bytes.LastIndex(b[:bytes.Index(b, []byte("xtrabackup_info"))], []byte("XBSTCK01"))] }, []string{"load"}},
+		{"the last file is missing", func(b []byte) []byte {
+			return b[:bytes.LastIndex(b[:bytes.Index(b, []byte("xtrabackup_info"))], []byte("XBSTCK01"))]
+		}, []string{"load"}},
 		{"no stream", func(b []byte) []byte { return []byte("not a stream") }, []string{"load"}},
 		{"a chunk is damaged", func(b []byte) []byte { b[len(b)/2] ^= 0x55; return b }, []string{"load"}},
 	}
@@ -167,4 +169,19 @@ func TestMariaPhysical(t *testing.T) {
 		q.Parts = other.Parts
 		expect(t, r.test(t, q), Failed, LevelAsserted, "facts: content", "facts: schema")
 	})
+}
+
+// What the machine lacks is told from what is wrong with the data.
+func TestInstanceTrouble(t *testing.T) {
+	for text, want := range map[string]fault.Kind{
+		"[ERROR] InnoDB: preallocating 268435456 bytes for file ./ib_logfile101 failed with error 28\n[ERROR] Unknown/unsupported storage engine: InnoDB": fault.NoSpace,
+		"ERROR 1114 (HY000) at line 5: The table 't' is full":                                        fault.NoSpace,
+		"ERROR 1286 (42000) at line 3: Unknown storage engine 'CONNECT'":                             fault.MissingTool,
+		"ERROR 1064 (42000) at line 22: You have an error in your SQL syntax near 'TABEL' at line 1": "",
+		"ERROR 2013 (HY000) at line 9: Lost connection to server during query":                       fault.Unknown,
+	} {
+		if kind, _, _ := instanceTrouble(text); kind != want {
+			t.Errorf("%q: %q, want %q", text, kind, want)
+		}
+	}
 }

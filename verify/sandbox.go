@@ -25,6 +25,9 @@ const (
 	// boxLife is after how long a sandbox that another machine made in the same
 	// folder counts as forgotten.
 	boxLife = 7 * 24 * time.Hour
+	// instanceBytes is what a throwaway MariaDB server takes for itself: its tables, and
+	// two logs while it makes the second longer (instanceSettings).
+	instanceBytes = 380 << 20
 	// spareBytes is what must stay free beside the restored data.
 	spareBytes = 64 << 20
 )
@@ -140,6 +143,9 @@ func (t *Tester) space(r Request) error {
 		need *= 4 // the dump, the tables and indexes made of it, and their log
 	case r.sampled():
 		need /= 50 // a sample is about 1 % (sources.Files.SampleBytes)
+	}
+	if r.Source == "mariadb" {
+		need += instanceBytes
 	}
 	need += spareBytes
 	var st unix.Statfs_t

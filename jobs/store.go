@@ -69,7 +69,7 @@ func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts 
 	if len(facts) == 0 {
 		return nil
 	}
-	skipped := slices.DeleteFunc(slices.Clone(facts), func(f sources.Fact) bool { return f.Kind != sources.FactSkipped })
+	skipped := slices.DeleteFunc(slices.Clone(facts), func(f sources.Fact) bool { return f.Kind != sources.FactSkipped && f.Kind != sources.FactUnread })
 	if len(skipped) > 0 {
 		r.Log.Warn().Str("job", fin.Job).Str("run", fin.Run).Int("facts", len(skipped)).Str("first", skipped[0].Value).Msg("not all facts could be taken")
 	}

@@ -26,7 +26,7 @@ type FactsPlan struct {
 	Mode string
 	// Limit is how long it may take; 0 means until all are taken. Rows are counted
 	// first, then contents are read, those of small tables before those of large ones.
-	// What is left when time is up has a FactSkipped in its place.
+	// What is left when time is up has a FactUnread in its place.
 	Limit time.Duration
 	// Now is the clock for Limit.
 	Now func() time.Time
@@ -159,7 +159,9 @@ func Compare(want, got []Fact) []Tally {
 }
 
 // comparable reports whether a kind of fact can be held against restored data.
-func comparable(kind string) bool { return kind != FactSkipped && kind != FactSample }
+func comparable(kind string) bool {
+	return !slices.Contains([]string{FactSkipped, FactUnread, FactSample}, kind)
+}
 
 func holds(f Fact, found string) bool {
 	switch f.Kind {

@@ -149,8 +149,8 @@ func TestMariaSteady(t *testing.T) {
 		{"counted on", look("a", "6", "t", "1"), []string{FactSchema, FactSequence, FactRows}},
 		{"set back", look("a", "4", "t", "1"), []string{FactSchema, FactRows}},
 		{"another schema", look("b", "5", "t", "1"), []string{FactSkipped, FactSequence, FactRows}},
-		{"written", look("a", "5", "u", "1"), []string{FactSchema, FactSequence, FactSkipped}},
-		{"other rows", look("a", "5", "t", "2"), []string{FactSchema, FactSequence, FactSkipped}},
+		{"written", look("a", "5", "u", "1"), []string{FactSchema, FactSequence, FactUnread}},
+		{"other rows", look("a", "5", "t", "2"), []string{FactSchema, FactSequence, FactUnread}},
 	}
 	for _, tt := range tests {
 		if got := kinds(before.steady(tt.after)); !slices.Equal(got, tt.want) {

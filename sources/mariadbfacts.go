@@ -151,13 +151,13 @@ func (s *mariaSurvey) steady(after *mariaSurvey) []Fact {
 	}
 	for _, t := range s.tables {
 		switch of := t.of(); {
-		case t.snapshot():
+		case t.snapshot(), t.sequence:
 		case s.touched[of] == "":
-			all = append(all, Fact{Kind: FactSkipped, Of: of, Value: "engine " + t.engine + " has no snapshot, and does not tell whether the table changed during the backup"})
-		case s.touched[of] == after.touched[of] && len(skippedOf(after.loose, of)) > 0:
-			all = append(all, skippedOf(after.loose, of)...)
+			all = append(all, Fact{Kind: FactUnread, Of: of, Value: "engine " + t.engine + " has no snapshot, and does not tell whether the table changed during the backup"})
+		case s.touched[of] == after.touched[of] && len(unreadOf(after.loose, of)) > 0:
+			all = append(all, unreadOf(after.loose, of)...)
 		case s.touched[of] != after.touched[of] || !slices.Equal(about(s.loose, of), about(after.loose, of)):
-			all = append(all, Fact{Kind: FactSkipped, Of: of, Value: "engine " + t.engine + " has no snapshot, and the table changed during the backup"})
+			all = append(all, Fact{Kind: FactUnread, Of: of, Value: "engine " + t.engine + " has no snapshot, and the table changed during the backup"})
 		default:
 			all = append(all, about(s.loose, of)...)
 		}
@@ -170,9 +170,9 @@ func about(facts []Fact, of string) []Fact {
 	return slices.DeleteFunc(slices.Clone(facts), func(f Fact) bool { return f.Of != of })
 }
 
-// skippedOf are the facts of one table that say why it has no others.
-func skippedOf(facts []Fact, of string) []Fact {
-	return slices.DeleteFunc(about(facts, of), func(f Fact) bool { return f.Kind != FactSkipped })
+// unreadOf are the facts of one table that say why it has no others.
+func unreadOf(facts []Fact, of string) []Fact {
+	return slices.DeleteFunc(about(facts, of), func(f Fact) bool { return f.Kind != FactUnread })
 }
 
 // mariaServer takes version and collation.

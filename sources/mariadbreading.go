@@ -61,7 +61,7 @@ func (r *mariaReading) facts(tables []mariaTable) []Fact {
 	var all []Fact
 	for _, t := range tables {
 		for _, f := range []Fact{
-			{Kind: FactRows, Of: t.of(), Value: r.rows[t.of()]}, {Kind: FactContent, Of: t.of(), Value: r.contents[t.of()]}, {Kind: FactSkipped, Of: t.of(), Value: r.skipped[t.of()]},
+			{Kind: FactRows, Of: t.of(), Value: r.rows[t.of()]}, {Kind: FactContent, Of: t.of(), Value: r.contents[t.of()]}, {Kind: FactUnread, Of: t.of(), Value: r.skipped[t.of()]},
 		} {
 			if f.Value != "" {
 				all = append(all, f)

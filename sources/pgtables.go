@@ -85,7 +85,7 @@ func (t *pgTable) bytes() int64 {
 func (t *pgTable) facts() []Fact {
 	var all []Fact
 	for _, f := range []Fact{
-		{Kind: FactRows, Of: t.of(), Value: t.rows}, {Kind: FactContent, Of: t.of(), Value: t.content}, {Kind: FactSkipped, Of: t.of(), Value: t.skipped},
+		{Kind: FactRows, Of: t.of(), Value: t.rows}, {Kind: FactContent, Of: t.of(), Value: t.content}, {Kind: FactUnread, Of: t.of(), Value: t.skipped},
 	} {
 		if f.Value != "" {
 			all = append(all, f)

@@ -84,4 +84,5 @@ const (
 	FactSequence   = "sequence"      // last value given out; a copy must not be behind it
 	FactSample     = "sample"        // how the facts were chosen; says nothing about the data
 	FactSkipped    = "skipped"       // a fact that could not be taken consistently, and why
+	FactUnread     = "unread"        // why rows or content of a table have no fact
 )

@@ -95,7 +95,7 @@ func (r *sqliteReading) read(ctx context.Context, tables []string) ([]Fact, erro
 			return nil, err
 		}
 		if skipped != "" {
-			facts = append(facts, Fact{Kind: FactSkipped, Of: table, Value: skipped})
+			facts = append(facts, Fact{Kind: FactUnread, Of: table, Value: skipped})
 		}
 	}
 	check, err := r.integrity(ctx)
@@ -189,7 +189,7 @@ func (r *sqliteReading) content(ctx context.Context, table string) (Fact, error)
 		return err
 	})
 	if skipped != "" {
-		return Fact{Kind: FactSkipped, Of: table, Value: skipped}, err
+		return Fact{Kind: FactUnread, Of: table, Value: skipped}, err
 	}
 	return fact, err
 }

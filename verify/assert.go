@@ -94,10 +94,10 @@ func (x *examination) omitted(want []sources.Fact) {
 		switch {
 		case f.Kind == sources.FactRows:
 			all[t] = true
-		case f.Kind == sources.FactSkipped && f.Of != "" && f.Of != sources.FactIntegrity && f.Part != "globals":
+		case f.Kind == sources.FactUnread:
 			all[t], lacking[t] = true, true
 		}
-		if f.Kind == sources.FactSkipped && told < detailLimit {
+		if (f.Kind == sources.FactSkipped || f.Kind == sources.FactUnread) && told < detailLimit {
 			told++
 			x.detail("not compared: %q of part %q: %s", f.Of, f.Part, f.Value)
 		}

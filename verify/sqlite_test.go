@@ -267,7 +267,7 @@ func TestSQLiteTablesNotCompared(t *testing.T) {
 		q.Facts = slices.Clone(q.Facts)
 		for i, f := range q.Facts {
 			if lose(f) {
-				q.Facts[i].Kind, q.Facts[i].Value = sources.FactSkipped, "the time for facts, 1h0m0s, was up"
+				q.Facts[i].Kind, q.Facts[i].Value = sources.FactUnread, "the time for facts, 1h0m0s, was up"
 			}
 		}
 		return q

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,11 +26,17 @@ type field struct {
 	shape    shape
 	elem     reflect.Type // of the tables, unless a leaf
 	need     bool
+	needOf   []string // the types that need the key, where not all of them do
 	scalar   bool
 	enum     []string
 	only     string
 	of       []string
 	min, max int64 // both 0: any number
+}
+
+// needed reports whether a table of one type must have the key.
+func (f *field) needed(kind string) bool {
+	return f.need && (f.needOf == nil || slices.Contains(f.needOf, kind))
 }
 
 // A layout is the list of keys of one kind of table and its defaults.
@@ -75,6 +82,9 @@ func (ls layouts) of(t reflect.Type) *layout {
 			continue
 		}
 		f := field{key: key, index: i, need: sf.Tag.Get("need") != "", scalar: sf.Tag.Get("scalar") != ""}
+		if f.need && sf.Tag.Get("need") != "true" {
+			f.needOf = list(sf.Tag.Get("need"), "|")
+		}
 		f.shape, f.elem = shapeOf(sf.Type)
 		f.enum, f.only = list(sf.Tag.Get("enum"), "|"), sf.Tag.Get("only")
 		f.of = list(sf.Tag.Get("of"), "|")

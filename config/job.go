@@ -80,11 +80,13 @@ type Job struct {
 // Source says how the data are read. Its keys depend on type: files is folders
 // and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
 // databases of a server with its roles, or users and grants, redis all databases of
-// a Redis server. A mariadb source reads MySQL servers too.
+// a Redis server. A mariadb source reads MySQL servers too. mongodb, sqlserver and
+// oracle drive the programs of these engines' makers, and were never tried against a
+// real server.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|command"`
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|mongodb|sqlserver|oracle|command"`
 
 	// The program and its arguments. It is run as it is written, without a shell,
 	// and what it writes to its standard output is the backup. An exit status other
@@ -97,9 +99,18 @@ type Source struct {
 	Filename string `toml:"filename,omitempty" of:"command" default:"output"`
 
 	// Absolute path of the folder in which the program leaves files: they are the
-	// backup then, and not its output.
+	// backup then, and not its output. With sqlserver and oracle the server itself
+	// writes there, so that both must see the folder.
 	// Example: folder = "/var/backups/ung-dung"
-	Folder string `toml:"folder,omitempty" of:"command"`
+	Folder string `toml:"folder,omitempty" need:"sqlserver|oracle" of:"command|sqlserver|oracle"`
+
+	// What the server calls folder. The default is the same path.
+	// Example: server_folder = "\\\\nas\\saoluu"
+	ServerFolder string `toml:"server_folder,omitempty" of:"sqlserver"`
+
+	// The directory object by which the server knows folder; not with the method rman.
+	// Example: directory = "SAOLUU"
+	Directory string `toml:"directory,omitempty" of:"oracle"`
 
 	// Environment variable in which the program finds the path of a file with the
 	// password.
@@ -137,63 +148,89 @@ type Source struct {
 
 	// The server's host name or address; or, for postgres, the folder of its socket
 	// and, for mariadb and redis, the socket itself. The default for mariadb is
-	// /run/mysqld/mysqld.sock, for redis 127.0.0.1.
+	// /run/mysqld/mysqld.sock, for the others 127.0.0.1. A mongodb host in a replica set
+	// has the set's name and a slash before it.
 	// Example: host = "/var/run/postgresql"
-	Host string `toml:"host,omitempty" of:"postgres|mariadb|redis" default:"/var/run/postgresql"`
+	Host string `toml:"host,omitempty" of:"postgres|mariadb|redis|mongodb|sqlserver|oracle" default:"/var/run/postgresql"`
 
 	// The server's port; with postgres it is part of the socket's name too. The
-	// default for mariadb is 3306, for redis 6379.
+	// default for mariadb is 3306, for redis 6379, mongodb 27017, sqlserver 1433, oracle
+	// 1521.
 	// Example: port = 5432
-	Port int `toml:"port,omitempty" of:"postgres|mariadb|redis" default:"5432" range:"1-65535"`
+	Port int `toml:"port,omitempty" of:"postgres|mariadb|redis|mongodb|sqlserver|oracle" default:"5432" range:"1-65535"`
 
 	// The role that reads the database; it needs pg_read_all_data. The user of a
 	// mariadb source needs SELECT, SHOW VIEW, TRIGGER, EVENT and RELOAD on *.*. The
 	// user of a redis source, "default" where there are no users, needs psync, replconf,
-	// info, select and @read.
+	// info, select and @read; that of a mongodb source the role backup, of sqlserver
+	// db_backupoperator and CREATE ANY DATABASE, of oracle DATAPUMP_EXP_FULL_DATABASE.
 	// Example: user = "saoluu"
-	User string `toml:"user,omitempty" need:"true" of:"postgres|mariadb|redis"`
+	User string `toml:"user,omitempty" need:"postgres|mariadb|redis" of:"postgres|mariadb|redis|mongodb|sqlserver|oracle"`
+
+	// The database in which the user is kept.
+	// Example: auth_database = "qlvb"
+	AuthDatabase string `toml:"auth_database,omitempty" of:"mongodb" default:"admin"`
+
+	// Absolute path of a Kerberos ticket, instead of user and password.
+	// Example: ticket_cache = "/run/saoluu/krb5cc"
+	TicketCache string `toml:"ticket_cache,omitempty" of:"sqlserver"`
 
 	// The role's or the program's password, as a reference. Not needed where the
 	// server knows the user of a socket.
 	// Example: password = "credential:qlvb-db"
-	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|redis|command"`
+	Password Secret `toml:"password,omitempty" of:"postgres|mariadb|redis|mongodb|sqlserver|oracle|command"`
 
 	// How a server is read: dump, the default, is one logical dump of each database;
 	// basebackup, for postgres, and mariabackup, for mariadb, are a physical copy of
 	// the whole server, which brings everything back at once. basebackup needs a user
 	// with REPLICATION; mariabackup needs PROCESS, LOCK TABLES and BINLOG MONITOR too,
-	// and a server on this machine whose data folder can be read.
+	// and a server on this machine whose data folder can be read. An oracle source
+	// knows datapump, its default, and rman, which runs on the server as one of the
+	// database's administrators.
 	// Example: method = "basebackup"
-	Method string `toml:"method,omitempty" of:"postgres|mariadb" enum:"dump|basebackup|mariabackup"`
+	Method string `toml:"method,omitempty" of:"postgres|mariadb|oracle" enum:"dump|basebackup|mariabackup|datapump|rman"`
 
 	// The name of the database. Exactly one of database, databases and all is set,
-	// and none is needed where the method is of the whole server.
+	// and none is needed where the method is of the whole server. For oracle it is the
+	// name of the service or, with the method rman, of the instance.
 	// Example: database = "qlvb"
-	Database string `toml:"database,omitempty" of:"postgres|mariadb"`
+	Database string `toml:"database,omitempty" need:"oracle" of:"postgres|mariadb|mongodb|sqlserver|oracle"`
 
 	// The names of several databases of the server: one run saves them all.
 	// Example: databases = ["qlvb", "motcua"]
-	Databases []string `toml:"databases,omitempty" of:"postgres|mariadb"`
+	Databases []string `toml:"databases,omitempty" of:"postgres|mariadb|mongodb|sqlserver"`
 
-	// Whether to save all databases of the server, also those that are made later.
+	// The schemas that an oracle source exports, instead of all.
+	// Example: schemas = ["KETOAN", "NHANSU"]
+	Schemas []string `toml:"schemas,omitempty" of:"oracle"`
+
+	// Whether to save all databases of the server, also those that are made later; of
+	// oracle, all schemas.
 	// Example: all = true
-	All bool `toml:"all,omitempty" of:"postgres|mariadb" default:"false"`
+	All bool `toml:"all,omitempty" of:"postgres|mariadb|mongodb|sqlserver|oracle" default:"false"`
+
+	// Whether to save what is written meanwhile too, so that all databases are of the
+	// instant at which the dump ended. Only for a replica set, with all.
+	// Example: oplog = true
+	Oplog bool `toml:"oplog,omitempty" of:"mongodb" default:"false"`
 
 	// How the connection is protected; not on a socket. The default is
 	// verify-full, and on the machine itself prefer for postgres, disable for
-	// mariadb and redis, which know disable, require and verify-full.
+	// mariadb, redis and mongodb, which know disable, require and verify-full. sqlserver
+	// knows require, which is its default on the machine itself, and verify-full.
 	// Example: sslmode = "verify-full"
-	SSLMode string `toml:"sslmode,omitempty" of:"postgres|mariadb|redis" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
+	SSLMode string `toml:"sslmode,omitempty" of:"postgres|mariadb|redis|mongodb|sqlserver" enum:"disable|allow|prefer|require|verify-ca|verify-full"`
 
 	// Absolute path of the file with the authorities that the server's certificate
 	// is checked against. The default are the system's.
 	// Example: ca = "/etc/saoluu/db-ca.pem"
-	CA string `toml:"ca,omitempty" of:"mariadb|redis"`
+	CA string `toml:"ca,omitempty" of:"mariadb|redis|mongodb"`
 
 	// Absolute path of the folder with pg_dump, pg_dumpall and pg_basebackup, or
-	// mariadb-dump and mariabackup. The default finds the server's own major version, or the one along PATH.
+	// mariadb-dump and mariabackup, or the programs of the engine's maker. The default
+	// finds the server's own major version, or the one along PATH.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
-	Bin string `toml:"bin,omitempty" of:"postgres|mariadb"`
+	Bin string `toml:"bin,omitempty" of:"postgres|mariadb|mongodb|sqlserver|oracle"`
 }
 
 // RestoreTest says how it is proved that a job's backups restore. The facts
@@ -217,8 +254,8 @@ type RestoreTest struct {
 	Checks []Check `toml:"checks,omitempty"`
 
 	// Absolute path of the folder with the programs of the throwaway server,
-	// for a postgres, mariadb or redis source. The default finds the server's major
-	// version, or for redis the server that is installed.
+	// for a postgres, mariadb, redis or mongodb source. The default finds the server's
+	// major version, or for the last two the server that is installed.
 	// Example: bin = "/usr/lib/postgresql/15/bin"
 	Bin string `toml:"bin,omitempty"`
 }
@@ -276,11 +313,26 @@ type Check struct {
 	// Example: min_files = 100
 	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
 
-	// A program and its arguments that looks at what was restored, for files and
-	// command sources: {} stands for its path, of a file or a folder. Exit status 0 is
-	// good. It sees the system's programs, what was restored, and nothing else.
+	// A program and its arguments that looks at what was restored, for files, command,
+	// mongodb, sqlserver and oracle sources: {} stands for its path, of a file or a folder. Exit status 0 is
+	// good. It sees the system's programs, what was restored, and nothing else, except
+	// what read, write and network give it. A sqlserver or oracle source needs one such
+	// check to pass its restore test: nothing but the engine itself can tell.
 	// Example: run = ["/usr/sbin/slapadd", "-u", "-l", "{}"]
 	Run []string `toml:"run,omitempty"`
+
+	// Absolute paths of folders and files that the program may read too; with run.
+	// Example: read = ["/opt/oracle", "/etc/saoluu/kiem-thu"]
+	Read []string `toml:"read,omitempty"`
+
+	// Absolute paths of folders that the program may write to, such as one that a
+	// server for tests sees too; with run.
+	// Example: write = ["/srv/kiem-thu"]
+	Write []string `toml:"write,omitempty"`
+
+	// Whether the program may reach the network, such as a server for tests; with run.
+	// Example: network = true
+	Network bool `toml:"network,omitempty" default:"false"`
 }
 
 // PathHash names a file and its SHA-256.

@@ -227,8 +227,10 @@ func fieldText(sf reflect.StructField, e entry) string {
 		facts = append(facts, "only for type "+of)
 	}
 	switch text := sf.Tag.Get("default"); {
-	case sf.Tag.Get("need") != "":
+	case sf.Tag.Get("need") == "true":
 		facts = append(facts, "required")
+	case sf.Tag.Get("need") != "":
+		facts = append(facts, "required for type "+sf.Tag.Get("need"))
 	case text != "":
 		facts = append(facts, "default `"+text+"`")
 	default:
@@ -302,7 +304,7 @@ func complete(s *jsonschema.Schema, typ reflect.Type, m manual) {
 			case of == nil:
 			case !slices.Contains(of, kind):
 				then.Properties.Set(key, jsonschema.FalseSchema)
-			case sf.Tag.Get("need") != "":
+			case sf.Tag.Get("need") == "true", slices.Contains(list(sf.Tag.Get("need"), "|"), kind):
 				then.Required = append(then.Required, key)
 			}
 		}

@@ -84,9 +84,9 @@ func (c checker) needed(n *node) {
 			c.problem(n.keys[i], fmt.Sprintf("key %q belongs to type %s, not to %q", f.key, strings.Join(f.of, ", "), kind), "remove it, or change type")
 		case !seen && known && !fits:
 			n.value.Field(f.index).SetZero() // the default of another type
-		case !seen && f.need && fits && n == c.root:
+		case !seen && f.needed(kind) && fits && n == c.root:
 			c.problem(place{}, fmt.Sprintf("table [%s] is missing", f.key), "\"saoluu config example\" shows one")
-		case !seen && f.need && fits:
+		case !seen && f.needed(kind) && fits:
 			c.problem(n.at, fmt.Sprintf("key %q is missing in %s", f.key, n), needHint(f))
 		}
 	}

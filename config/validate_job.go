@@ -130,6 +130,8 @@ func (c checker) source(j *Job, n *node) {
 		c.redis(s, n)
 	case "command":
 		c.command(j, s, n)
+	case "mongodb", "sqlserver", "oracle":
+		c.vendor(j, s, n)
 	}
 }
 
@@ -137,8 +139,10 @@ func (c checker) source(j *Job, n *node) {
 func (c checker) facts(s *Source, n *node) {
 	modes := []string{"full", "counts"} // the default first
 	switch s.Type {
-	case "files", "command":
+	case "files", "command", "sqlserver", "oracle":
 		modes = []string{"sampled", "full"}
+	case "mongodb":
+		modes = []string{"counts"}
 	case "redis":
 		modes = []string{"sampled", "full", "counts"}
 	}
@@ -201,8 +205,8 @@ func (c checker) restoreTest(j *Job, n *node) {
 	if n.inner("source").good("type") {
 		kind = j.Source.Type
 	}
-	if tn.good("bin") && kind != "" && !isServer(kind) && kind != "redis" {
-		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres, mariadb or redis, not %q", "bin", kind), "remove it")
+	if tn.good("bin") && kind != "" && !isServer(kind) && kind != "mongodb" && kind != "redis" {
+		c.tell(tn, "bin", fmt.Sprintf("key %q belongs to tests of type postgres, mariadb, mongodb or redis, not %q", "bin", kind), "remove it")
 	}
 	if checks := tn.inner("checks"); checks != nil {
 		for i, check := range checks.nodes {
@@ -244,9 +248,9 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 	switch {
 	case kind == "redis" || subject == "redis":
 		c.redisCheck(k, n, kind, subject, compared)
-	case subject == "sql" && (kind == "files" || kind == "command"):
+	case subject == "sql" && !isServer(kind) && kind != "sqlite" && kind != "":
 		c.tell(n, "sql", fmt.Sprintf("a %s source has no database to ask", kind), "use exists, sha256, min_files or run")
-	case kind == "command" && j.Source.Folder == "" && subject != "run":
+	case (kind == "command" || kind == "mongodb") && j.Source.Folder == "" && subject != "run":
 		c.tell(n, subject, "the output of a program is one file, of which nothing is known but by a program", "use run, or let the program leave files in a folder")
 	case subject == "sql":
 		c.comparison(k, n, compared)
@@ -266,10 +270,11 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 	if n.good("run") && (len(k.Run) == 0 || k.Run[0] == "" || strings.Contains(k.Run[0], "{}")) {
 		c.tell(n, "run", "no program is named to run", "write the program, then its arguments, with {} for what was restored")
 	}
+	c.given(k, n)
 	switch kind {
 	case "files":
 		c.files(k, n, j.Source.Paths)
-	case "command":
+	case "command", "sqlserver", "oracle":
 		c.files(k, n, []string{j.Source.Folder})
 	}
 }

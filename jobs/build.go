@@ -29,6 +29,8 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		return r.program(s)
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now}, nil
+	case "mongodb", "sqlserver", "oracle":
+		return r.vendor(job)
 	case "mariadb":
 		password, err := r.password(s)
 		if err != nil {

@@ -45,6 +45,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 			if locator, ok := source.(sources.Locator); ok {
 				_, err = locator.Locations(ctx)
 			}
+			if examiner, ok := source.(sources.Examiner); ok && err == nil {
+				err = examiner.Examine(ctx)
+			}
 		}
 		all = append(all, Examined{fmt.Sprintf("job %q: source", name), err})
 		if err := r.examineRetention(job); err != nil {
@@ -55,6 +58,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		}
 		if job.Source.Type == "redis" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayRedis(job.Test.Bin)})
+		}
+		if isVendor(job.Source.Type) {
+			all = append(all, Examined{fmt.Sprintf("job %q: restore tests", name), vendorTest(job)})
 		}
 		if job.Source.Type == "mariadb" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayMariaDB(job.Test.Bin)})

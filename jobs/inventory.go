@@ -26,6 +26,10 @@ var methods = map[string]string{
 	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",
 	"postgres basebackup": "bản sao vật lý toàn bộ máy chủ bằng pg_basebackup, kèm bảng kê mã băm",
 	"redis":               "bản kết xuất RDB qua luồng nhân bản, tại một thời điểm",
+	"mongodb":             "kết xuất bằng mongodump",
+	"oracle datapump":     "kết xuất logic bằng Oracle Data Pump tại một thời điểm nhất quán",
+	"oracle rman":         "bản sao vật lý toàn bộ CSDL bằng Oracle RMAN, kèm nhật ký lưu trữ",
+	"sqlserver":           "bản sao đầy đủ do SQL Server tự ghi (BACKUP DATABASE, COPY_ONLY), có kiểm tra mã tổng",
 	"postgres":            "kết xuất logic bằng pg_dump trong một ảnh chụp nhất quán",
 }
 

@@ -291,7 +291,8 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
-		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles, Run: c.Run, Redis: c.Redis,
+		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
+		Run: c.Run, Read: c.Read, Write: c.Write, Network: c.Network, Redis: c.Redis,
 	}
 	if source.Type == "redis" {
 		out.Index, _ = strconv.Atoi(c.Database) // a number, as the configuration was checked to have

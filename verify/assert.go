@@ -2,10 +2,12 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"saoluu/internal/fault"
 	"saoluu/sources"
 )
 
@@ -57,6 +59,17 @@ func (x *examination) verdict() string {
 	return NotConfigured
 }
 
+// attested fails when nothing is wrong and nobody could have noticed if it were: what
+// some engines write can be read by the engine alone.
+func (x *examination) attested() error {
+	broken := slices.ContainsFunc(x.result.Assertions, func(a Assertion) bool { return !a.OK && a.Name != nameRTO })
+	if broken || x.engine || !slices.Contains([]string{"mongodb", "sqlserver", "oracle"}, x.request.Source) {
+		return nil
+	}
+	return fault.New(fault.Unknown, fmt.Sprintf("restore test of %q", x.request.Job), errors.New("it reads back as it was saved, but nothing but the engine itself can tell whether it restores"),
+		"add a check with run that restores it on a server for tests: see docs/how-to/other-databases.md")
+}
+
 // compare holds the facts of the source against the restored data.
 func (x *examination) compare(ctx context.Context) error {
 	if len(x.request.Facts) == 0 {
@@ -69,6 +82,9 @@ func (x *examination) compare(ctx context.Context) error {
 	got, err := x.subject.facts(ctx, want)
 	if err != nil {
 		return err
+	}
+	if _, ok := x.subject.(*files); ok { // of which nobody can count the rows
+		want = slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return f.Kind == sources.FactRows })
 	}
 	tallies := sources.Compare(want, got)
 	for _, tally := range tallies {

@@ -164,7 +164,9 @@ func (x *examination) look(ctx context.Context, c Check, a *Assertion) error {
 	case c.SHA256Path != "":
 		return f.lookAtDigest(ctx, c, a)
 	case len(c.Run) > 0:
-		return f.run(ctx, c, a)
+		err := f.run(ctx, c, a)
+		x.engine = x.engine || err == nil
+		return err
 	case c.MinFiles != nil:
 		n, err := f.number(ctx)
 		if err != nil {

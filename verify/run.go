@@ -17,8 +17,8 @@ import (
 const restoredMark = "{}"
 
 // run has a program of the agency's own look at what was restored. It sees the
-// system's programs, what was restored and a folder of its own to write to; no
-// network, no keys, nothing else of this machine (command.ConfineMain). Exit status
+// system's programs, what was restored and a folder of its own to write to, and what
+// the check gives it; no keys, nothing else of this machine (command.ConfineMain). Exit status
 // 0 is good, any other is a failed check; a program that cannot be started could not
 // look.
 func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
@@ -42,7 +42,17 @@ func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
 		return fault.New(fault.MissingTool, "run check", err, fault.HintOf(err))
 	}
 	if len(f.tester.Confine) > 0 {
-		argv = slices.Concat(f.tester.Confine, []string{"--read", filepath.Dir(argv[0]), "--read", part.dir, "--write", work, "--"}, argv)
+		shim := append(slices.Clone(f.tester.Confine), "--read", filepath.Dir(argv[0]), "--read", part.dir, "--write", work)
+		for _, path := range c.Read {
+			shim = append(shim, "--read", path)
+		}
+		for _, path := range c.Write {
+			shim = append(shim, "--write", path)
+		}
+		if c.Network {
+			shim = append(shim, "--network")
+		}
+		argv = slices.Concat(shim, []string{"--"}, argv)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fault.New(fault.TimedOut, "run check", fmt.Errorf("over its limit of %s", checkLimit), ""))
 	defer cancel()

@@ -127,6 +127,7 @@ type examination struct {
 	proof   bool // a fact that speaks of content was met
 	checked bool // a check was met
 	void    bool // a check that the data be empty was met
+	engine  bool // the engine itself, or a program of the agency's, has looked at the data
 	empty   bool // the data are there and hold nothing
 }
 
@@ -156,7 +157,7 @@ func (x *examination) run(ctx context.Context) error {
 		return err
 	}
 	x.times()
-	return nil
+	return x.attested()
 }
 
 // load makes the restored parts answer questions.

@@ -103,7 +103,9 @@ type Check struct {
 	SHA256Hex  string
 	MinFiles   *int
 
-	Run []string // a program and its arguments; {} in them stands for what was restored
+	Run         []string // a program and its arguments; {} in them stands for what was restored
+	Read, Write []string // folders that the program may read, and write to, beside that
+	Network     bool     // it may reach the network
 }
 
 // A Result is what a test found.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -21,16 +22,25 @@ var confinedFiles = []string{
 	"/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime", "/etc/timezone", "/etc/hosts", "/dev/urandom",
 }
 
+// confinedNet are the files by which the system's resolver finds other hosts.
+var confinedNet = []string{"/etc/resolv.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"}
+
+// A confinement is what a confined program may see beside the system's programs.
+type confinement struct {
+	read, write []string
+	network     bool
+}
+
 // ConfineMain is the shim that runs a program which may run other people's code as
-// our own user: "confine [--read DIR]... [--write DIR]... -- PROGRAM ARG...". The
-// program, and whatever it starts, sees the system's programs and the named
-// folders and nothing else: no state folder, no keys, no /proc, no network but
-// Unix sockets (landlock(7)). On a kernel without Landlock it says so on w and
-// runs the program all the same. It returns only when it fails.
+// our own user: "confine [--read PATH]... [--write DIR]... [--network] -- PROGRAM
+// ARG...". The program, and whatever it starts, sees the system's programs and what is
+// named and nothing else: no state folder, no keys, no /proc, and without --network no
+// network but Unix sockets (landlock(7)). On a kernel without Landlock it says so on w
+// and runs the program all the same. It returns only when it fails.
 func ConfineMain(args []string, w io.Writer) int {
-	read, write, argv, err := confineArgs(args)
+	c, argv, err := confineArgs(args)
 	if err == nil {
-		err = confined(read, write, w)
+		err = c.enter(w)
 	}
 	if err == nil {
 		err = syscall.Exec(argv[0], argv, os.Environ())
@@ -39,36 +49,55 @@ func ConfineMain(args []string, w io.Writer) int {
 	return 125 // what env(1) and timeout(1) return when they themselves fail
 }
 
-func confineArgs(args []string) (read, write, argv []string, err error) {
+func confineArgs(args []string) (c confinement, argv []string, err error) {
 	for len(args) >= 2 && args[0] != "--" {
 		switch args[0] {
 		case "--read":
-			read = append(read, args[1])
+			c.read = append(c.read, args[1])
 		case "--write":
-			write = append(write, args[1])
+			c.write = append(c.write, args[1])
+		case "--network":
+			c.network = true
+			args = args[1:]
+			continue
 		default:
-			return nil, nil, nil, fmt.Errorf("unknown argument %q", args[0])
+			return confinement{}, nil, fmt.Errorf("unknown argument %q", args[0])
 		}
 		args = args[2:]
 	}
 	if len(args) < 2 || args[0] != "--" {
-		return nil, nil, nil, errors.New("no program")
+		return confinement{}, nil, errors.New("no program")
 	}
-	return read, write, args[1:], nil
+	return c, args[1:], nil
 }
 
-func confined(read, write []string, w io.Writer) error {
+func (c confinement) enter(w io.Writer) error {
 	if !landlockWorks() {
 		fmt.Fprintln(w, "confine: this kernel has no Landlock; the program runs with all rights of its user")
 		return nil
 	}
-	rules := []landlock.Rule{
-		landlock.RODirs(append(read, confinedReads...)...).IgnoreIfMissing(),
-		landlock.ROFiles(confinedFiles...).IgnoreIfMissing(),
-		landlock.RWFiles("/dev/null", "/dev/zero").IgnoreIfMissing(),
-		landlock.RWDirs(append(write, "/dev/shm")...),
+	files, dirs := slices.Clone(confinedFiles), slices.Clone(confinedReads)
+	for _, path := range c.read {
+		if st, err := os.Stat(path); err == nil && !st.IsDir() {
+			files = append(files, path)
+		} else {
+			dirs = append(dirs, path)
+		}
 	}
-	return landlock.V6.BestEffort().Restrict(rules...)
+	if c.network {
+		files = append(files, confinedNet...)
+	}
+	rules := []landlock.Rule{
+		landlock.RODirs(dirs...).IgnoreIfMissing(),
+		landlock.ROFiles(files...).IgnoreIfMissing(),
+		landlock.RWFiles("/dev/null", "/dev/zero").IgnoreIfMissing(),
+		landlock.RWDirs(append(slices.Clone(c.write), "/dev/shm")...),
+	}
+	confine := landlock.V6.BestEffort()
+	if !c.network {
+		return confine.Restrict(rules...)
+	}
+	return errors.Join(confine.RestrictPaths(rules...), confine.RestrictScoped())
 }
 
 // landlockWorks asks the kernel for the version of Landlock it has

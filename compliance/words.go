@@ -97,6 +97,8 @@ func vnAssertion(name string) string {
 		"roles": "vai trò người dùng", "facts: rows": "số dòng của các bảng", "facts: content": "nội dung các bảng", "facts: schema": "cấu trúc dữ liệu",
 		"facts: files": "số tệp", "facts: size": "kích thước tệp", "facts: mode": "quyền truy cập tệp", "facts: integrity": "kiểm tra toàn vẹn",
 		"facts: sequence": "giá trị dãy số", tablesSkipped: "số bảng không so sánh được hết",
+		"facts: rows at least": "số dòng tối thiểu của các bảng", "facts: identifier": "mã định danh của máy chủ",
+		"manifest": "bảng kê mã băm của tệp", "start": "khởi động máy chủ", "amcheck": "kiểm tra bảng và chỉ mục",
 	}
 	if word, ok := fixed[name]; ok {
 		return word
@@ -109,7 +111,8 @@ func vnValue(text string) string {
 	fixed := map[string]string{
 		"the copy reads back from its target": "đọc được toàn bộ", "damaged": "bị hỏng", "the snapshot is on its target": "bản sao còn trên nơi lưu",
 		"not there": "không có", "it can be read": "đọc được", "it opens": "mở được", "the server takes the dump": "máy chủ nhận bản kết xuất",
-		"the server takes them": "máy chủ nhận", "refused": "bị từ chối", "something to assert": "có dữ liệu để so sánh", "no facts and no checks": "không có gì để so sánh",
+		"the server takes them": "máy chủ nhận", "refused": "bị từ chối", "every file is as the server sent it": "mọi tệp đúng như máy chủ đã gửi",
+		"the server recovers from the copy": "máy chủ khởi động được từ bản sao", "no fault in tables and indexes": "bảng và chỉ mục không có lỗi", "something to assert": "có dữ liệu để so sánh", "no facts and no checks": "không có gì để so sánh",
 		"at least 1 row or file": "ít nhất 1 dòng hoặc tệp", "1 file": "1 tệp",
 	}
 	mariadb := map[string]string{

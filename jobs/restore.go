@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ type RestorePart struct {
 	Bytes                        int64
 }
 
+// IsCluster reports whether the part is the files of a whole PostgreSQL server.
+func (p RestorePart) IsCluster() bool { return sources.IsCluster(p.Name) }
+
 // PlanRestore chooses the copy and checks that the destination may be written.
 // A destination that exists is refused unless overwrite is said.
 func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to string, overwrite bool) (RestorePlan, error) {
@@ -67,6 +71,8 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
 	}
 	switch op := fmt.Sprintf("restore %q", job.Name); {
+	case kind != "" && slices.ContainsFunc(run.Parts, func(part catalog.Part) bool { return sources.IsCluster(part.Name) }):
+		return p, fault.New(fault.Usage, op, errors.New("the run holds the files of a whole server, which no other server can load"), "restore it to a folder with --to DIR, and start a server there")
 	case pick.Part != "" && len(p.Parts) == 0:
 		return p, fault.New(fault.Usage, op, fmt.Errorf("run %s has no part %q", run.Run, pick.Part), "leave --part out to see the parts in the plan")
 	case kind != "" && len(p.Parts) > 1:
@@ -114,13 +120,19 @@ func (p RestorePlan) placed() (RestorePlan, error) {
 	if len(p.Parts) == 1 && p.Parts[0].File != "" && !isDir(path) && !strings.HasSuffix(path, "/") {
 		p.Kind = "file"
 	}
-	if p.Overwrite {
+	cluster := slices.ContainsFunc(p.Parts, RestorePart.IsCluster)
+	if cluster {
+		p.Kind = "dir"
+	}
+	if p.Overwrite && !cluster {
 		return p, nil
 	}
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return p, nil
+	case cluster && len(entries) > 0:
+		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is not empty, and the files of a server must lie alone", path), "choose an empty folder, or one that is not there yet")
 	case p.Kind == "file", len(entries) > 0, err != nil:
 		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
 	}
@@ -188,6 +200,9 @@ func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePar
 			},
 		})
 		return s.Bytes, err
+	}
+	if part.IsCluster() {
+		return r.unpackCluster(ctx, p, part, from)
 	}
 	path := p.To
 	if p.Kind == "dir" {

@@ -131,8 +131,13 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 		return err
 	}
 	kind := job.Source.Type
-	if slices.ContainsFunc(run.Parts, func(p catalog.Part) bool { return sources.IsMariabackup(p.File) }) {
-		kind += byMariabackup
+	for _, p := range run.Parts {
+		switch {
+		case sources.IsCluster(p.Name):
+			kind += byBasebackup
+		case sources.IsMariabackup(p.File):
+			kind += byMariabackup
+		}
 	}
 	if len(facts) == 0 {
 		kind += withoutFacts
@@ -158,9 +163,12 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 // says nothing about other tests of the same kind of source.
 const withoutFacts = " without facts"
 
-// byMariabackup marks the control of a test of a MariaDB server's files: dumps are
-// loaded and damaged by other means.
-const byMariabackup = " mariabackup"
+// byMariabackup and byBasebackup mark the control of a test of a server's files: dumps
+// are loaded and damaged by other means.
+const (
+	byMariabackup = " mariabackup"
+	byBasebackup  = " basebackup"
+)
 
 // tester makes the restore tester of this site.
 func (r *Runner) tester() *verify.Tester {
@@ -240,7 +248,7 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 // builtIn are the assertions that compare restored data with what was saved;
 // "facts: …" are too. Only they speak of the data: a check of the job's own may be
 // wrong itself, and then nothing that is whole may be given up for it.
-var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "start"}
+var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "manifest", "start", "amcheck"}
 
 // outsideVerdict are assertions that are shown but decide nothing.
 var outsideVerdict = []string{"rto", "data", "tables not compared"}

@@ -246,14 +246,20 @@ func (h *pgHeld) facts(ctx context.Context) ([]Fact, error) {
 	if err != nil {
 		return nil, h.source.fault("list the databases", err)
 	}
+	clock, said := h.source.plan().start(), map[Fact]bool{}
 	for _, name := range names {
 		one := *h.source
 		one.Database = name
-		facts, err := h.factsOf(ctx, &one)
+		facts, err := h.factsOf(ctx, &one, clock)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, facts...)
+		for _, f := range facts {
+			if !said[f] {
+				said[f] = true // what is of the whole server comes with each database
+				all = append(all, f)
+			}
+		}
 	}
 	return ofPart(partCluster, all), nil
 }

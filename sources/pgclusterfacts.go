@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,14 +24,16 @@ func OfDatabase(database, of string) string {
 }
 
 // ClusterFacts returns facts of one database as those of the whole server it is of.
-// Roles stay as they are, and the version is left out: those are not the database's.
+// Roles, and what is said of no table, stay as they are, and the version is left out:
+// those are not the database's.
 func ClusterFacts(database string, facts []Fact) []Fact {
 	var all []Fact
 	for _, f := range facts {
 		switch {
 		case f.Kind == FactVersion:
 			continue
-		case f.Kind != FactRole:
+		case f.Kind == FactSkipped && f.Of == "", f.Kind == FactRole:
+		default:
 			f.Of = OfDatabase(database, f.Of)
 		}
 		f.Part = partCluster
@@ -41,7 +44,7 @@ func ClusterFacts(database string, facts []Fact) []Fact {
 
 // factsOf takes the facts of one database. When no transaction has ended since before
 // the copy was begun, nothing was written, and all is now as it was at its end.
-func (h *pgHeld) factsOf(ctx context.Context, p *Postgres) ([]Fact, error) {
+func (h *pgHeld) factsOf(ctx context.Context, p *Postgres, clock factsClock) ([]Fact, error) {
 	conn, err := p.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +62,7 @@ func (h *pgHeld) factsOf(ctx context.Context, p *Postgres) ([]Fact, error) {
 		return nil, p.fault("see what was written", err)
 	}
 	if now == h.snapshot && idle {
-		facts, denied, err := h.unchanged(ctx, conn, p.plan())
+		facts, denied, err := h.unchanged(ctx, conn, clock.rest(p.plan()))
 		if err != nil {
 			return nil, p.fault("read the facts", err)
 		}
@@ -70,11 +73,19 @@ func (h *pgHeld) factsOf(ctx context.Context, p *Postgres) ([]Fact, error) {
 	if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
 		return nil, p.fault("read the facts", err)
 	}
-	facts, err := h.least(ctx, conn)
+	facts, err := h.least(ctx, conn, clock)
 	if err != nil {
 		return nil, p.fault("read the facts", err)
 	}
 	return ClusterFacts(p.Database, facts), nil
+}
+
+// rest returns a plan for what is left of the time.
+func (c factsClock) rest(plan FactsPlan) FactsPlan {
+	if c.limited() {
+		plan.Limit = max(c.left(), time.Millisecond)
+	}
+	return plan
 }
 
 // quiet is true when no transaction that writes is under way: the snapshot knows of
@@ -111,7 +122,7 @@ func (h *pgHeld) unchanged(ctx context.Context, conn *pgx.Conn, plan FactsPlan) 
 // least counts the rows of each table that were there before the copy began and are
 // there now: whatever else was written, the copy holds at least those. A row is older
 // than the copy when its transaction is older than all that were under way then.
-func (h *pgHeld) least(ctx context.Context, conn *pgx.Conn) ([]Fact, error) {
+func (h *pgHeld) least(ctx context.Context, conn *pgx.Conn, clock factsClock) ([]Fact, error) {
 	oldest, err := h.oldest()
 	if err != nil {
 		return nil, err
@@ -119,36 +130,28 @@ func (h *pgHeld) least(ctx context.Context, conn *pgx.Conn) ([]Fact, error) {
 	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", factsLock.Milliseconds())); err != nil {
 		return nil, err
 	}
-	tables, denied, err := h.standing(ctx, conn, oldest)
-	if err != nil {
-		return nil, err
-	}
-	counts, passed := map[pgStanding]string{}, 0
-	for _, t := range tables {
-		n, err := t.least(ctx, conn, oldest)
-		var pe *pgconn.PgError
-		switch {
-		case errors.As(err, &pe) && slices.Contains([]string{"55P03", "42P01", "42501"}, pe.Code):
-			passed++ // locked, dropped or taken away meanwhile
-		case err != nil:
-			return nil, fmt.Errorf("table %s: %w", t.of(), err)
-		default:
-			counts[t] = n
-		}
-	}
-	// A name must have stood for the same table all the while.
-	still, _, err := h.standing(ctx, conn, oldest)
+	tables, err := h.standing(ctx, conn, oldest)
 	if err != nil {
 		return nil, err
 	}
 	facts := []Fact{{Kind: FactSkipped, Value: "the server was written to, or not all of it may be read: contents are not compared, only rows that were there before the copy and after it"}}
-	for _, t := range still {
-		if n, ok := counts[t]; ok {
-			facts = append(facts, Fact{Kind: FactLeast, Of: t.of(), Value: n})
+	counted := map[pgStanding]Fact{}
+	for _, t := range tables {
+		f, err := t.fact(ctx, conn, oldest, clock)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.of(), err)
 		}
+		counted[t] = f
 	}
-	if denied+passed > 0 {
-		facts = append(facts, Fact{Kind: FactSkipped, Of: "tables", Value: fmt.Sprintf("%d tables could not be read: %d for want of a right, %d were locked", denied+passed, denied, passed)})
+	// A name must have stood for the same table all the while.
+	still, err := h.standing(ctx, conn, oldest)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range still {
+		if f, ok := counted[t]; ok {
+			facts = append(facts, f)
+		}
 	}
 	return facts, nil
 }
@@ -165,21 +168,53 @@ func (h *pgHeld) oldest() (string, error) {
 type pgStanding struct {
 	oid          uint32
 	schema, name string
+	readable     bool
 }
 
-func (t pgStanding) of() string { return (&pgTable{schema: t.schema, name: t.name}).of() }
+func (t pgStanding) table() *pgTable { return &pgTable{schema: t.schema, name: t.name} }
+func (t pgStanding) of() string      { return t.table().of() }
+
+// fact is how many rows there are at least, or why that is not known.
+func (t pgStanding) fact(ctx context.Context, conn *pgx.Conn, oldest string, clock factsClock) (Fact, error) {
+	skipped := func(why string) (Fact, error) { return Fact{Kind: FactSkipped, Of: t.of(), Value: why}, nil }
+	switch {
+	case !t.readable:
+		return skipped("the user may not read it, or not all of its rows")
+	case clock.up():
+		return skipped(clock.reason())
+	}
+	n, err := t.least(ctx, conn, oldest, clock)
+	var pe *pgconn.PgError
+	if err == nil || ctx.Err() != nil || !errors.As(err, &pe) {
+		return Fact{Kind: FactLeast, Of: t.of(), Value: n}, err
+	}
+	switch pe.Code {
+	case "55P03":
+		return skipped(skippedLocked)
+	case "57014":
+		return skipped(clock.reason())
+	case "42P01", "42501":
+		return skipped("it was dropped, or taken from the user, meanwhile")
+	}
+	return Fact{}, err
+}
 
 // least counts the rows that were there all the while. A row that a transaction under
 // way may have deleted does not count, for that one may have ended in the copy.
-func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string) (n string, err error) {
+func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string, clock factsClock) (n string, err error) {
+	if clock.limited() {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SET statement_timeout = %d", max(1, clock.left().Milliseconds()))); err != nil {
+			return "", err
+		}
+	}
 	err = conn.QueryRow(ctx, fmt.Sprintf(`SELECT (count(*) FILTER (WHERE age(r.xmin) > age('%s'::xid) AND (r.xmax = '0'::xid OR %s)))::text
-		FROM ONLY %s r`, oldest, quiet, (&pgTable{schema: t.schema, name: t.name}).sql())).Scan(&n)
+		FROM ONLY %s r`, oldest, quiet, t.table().sql())).Scan(&n)
 	return n, err
 }
 
-// standing lists the tables that are logged, may be read, and have been called as they
-// are, schema and database too, since before the copy; and how many may not be read.
-func (h *pgHeld) standing(ctx context.Context, conn *pgx.Conn, oldest string) (tables []pgStanding, denied int, err error) {
+// standing lists the tables that are logged and have been called as they are, schema
+// and database too, since before the copy.
+func (h *pgHeld) standing(ctx context.Context, conn *pgx.Conn, oldest string) ([]pgStanding, error) {
 	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT c.oid, n.nspname::text, c.relname::text,
 			has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -188,17 +223,9 @@ func (h *pgHeld) standing(ctx context.Context, conn *pgx.Conn, oldest string) (t
 			AND EXISTS (SELECT FROM pg_database d WHERE d.datname = current_database() AND age(d.xmin) > age('%[1]s'::xid))
 		ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`, oldest))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	var t pgStanding
-	var readable bool
-	_, err = pgx.ForEachRow(rows, []any{&t.oid, &t.schema, &t.name, &readable}, func() error {
-		if readable {
-			tables = append(tables, t)
-		} else {
-			denied++
-		}
-		return nil
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t pgStanding, err error) {
+		return t, row.Scan(&t.oid, &t.schema, &t.name, &t.readable)
 	})
-	return tables, denied, err
 }

@@ -21,7 +21,7 @@ const maxClusterFile = 64 << 30
 
 // UnpackCluster writes what pg_basebackup made, a tar, into an empty folder as the
 // data folder of a server that only its owner may enter. own is called with where each
-// entry lies below dir and its owner at the source; nil leaves all to us. The error is
+// entry lies below dir and the owner of all at the source; nil leaves all to us. The error is
 // fault.Damaged when the tar is none, ends too early, or holds what no cluster has.
 // On error what was written stays; it is no cluster without global/pg_control, which
 // servers send near the end.
@@ -60,6 +60,8 @@ type unpacking struct {
 	root     *os.Root
 	own      func(root *os.Root, name string, uid, gid int) error
 	manifest bool // has been seen
+	uid, gid int  // of the first entry: the manifest, put in by pg_basebackup, has none of the server's
+	begun    bool
 }
 
 // entry writes one file or folder.
@@ -70,6 +72,9 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	}
 	if !fs.ValidPath(name) {
 		return strange("is no place in a data folder")
+	}
+	if !u.begun {
+		u.begun, u.uid, u.gid = true, h.Uid, h.Gid
 	}
 	var err error
 	switch h.Typeflag {
@@ -88,7 +93,7 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	case errors.Is(err, fs.ErrExist):
 		return strange("comes twice")
 	case err == nil && u.own != nil:
-		err = u.own(u.root, name, h.Uid, h.Gid)
+		err = u.own(u.root, name, u.uid, u.gid)
 	}
 	return err
 }

@@ -108,7 +108,7 @@ func (x *examination) omitted(want []sources.Fact) {
 	for _, f := range want {
 		t := table{f.Part, f.Of}
 		switch {
-		case f.Kind == sources.FactRows:
+		case f.Kind == sources.FactRows, f.Kind == sources.FactLeast:
 			all[t] = true
 		case f.Kind == sources.FactUnread:
 			all[t], lacking[t] = true, true
@@ -168,7 +168,7 @@ func (x *examination) weigh(want []sources.Fact, tallies []sources.Tally) {
 	tables, rows := 0, 0
 	for _, f := range want {
 		switch {
-		case f.Kind == sources.FactRows:
+		case f.Kind == sources.FactRows, f.Kind == sources.FactLeast:
 			tables++
 			if f.Value != "0" {
 				rows++
@@ -184,8 +184,15 @@ func (x *examination) weigh(want []sources.Fact, tallies []sources.Tally) {
 // census looks whether there are any data when only checks speak for them: one
 // such as SELECT 1 is met by an empty database too.
 func (x *examination) census(ctx context.Context) error {
-	if x.proof || !x.checked {
+	cluster, whole := x.subject.(*clusterDrill)
+	if x.proof || !x.checked && !whole {
 		return nil
+	}
+	if whole {
+		// Every file is as it was sent; that proves something if there is something.
+		any, err := cluster.hold(ctx)
+		x.proof, x.empty, x.result.Level = any, !any, LevelAsserted
+		return err
 	}
 	if f, ok := x.subject.(*files); ok {
 		n, err := f.number(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,7 @@ type cluster struct {
 	*tenant
 	version   string
 	superuser string
+	home      string // a database that is there from the beginning
 }
 
 // serverVersion is how the server's program tells its version.
@@ -97,7 +99,7 @@ func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, e
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{tenant: home, version: version, superuser: superuser(x.request.Facts)}
+	c := &cluster{tenant: home, version: version, superuser: superuser(x.request.Facts), home: "postgres"}
 	limit, cancel := context.WithTimeoutCause(ctx, startLimit, fault.New(fault.TimedOut, "start a throwaway PostgreSQL server", nil, "see whether the machine is overloaded"))
 	defer cancel()
 	_, err = command.Run(limit, c.program("initdb", "--pgdata="+c.data(), "--username="+c.superuser, "--auth=trust",
@@ -105,19 +107,31 @@ func startCluster(ctx context.Context, x *examination, major int) (_ *cluster, e
 	if err != nil {
 		return nil, c.fault("make a throwaway PostgreSQL server", err)
 	}
-	server := c.program("postgres", "-D", c.data(), "-k", c.sockets)
-	for _, s := range clusterSettings {
-		server.Argv = append(server.Argv, "-c", s)
-	}
+	return c, c.serve(ctx, limit)
+}
+
+// serve starts the server, which ends with ctx, and waits until limit for it to take
+// connections. Settings come on top of those of all throwaway servers.
+func (c *cluster) serve(ctx, limit context.Context, settings ...string) (err error) {
+	server := c.program("postgres", append([]string{"-D", c.data(), "-k", c.sockets}, options(settings)...)...)
 	// SIGQUIT is the immediate shutdown: there is nothing worth a checkpoint.
 	server.Interrupt, server.Grace, server.Dir = syscall.SIGQUIT, stopGrace, c.data()
 	if c.process, err = command.Start(ctx, server); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.ready(limit); err != nil {
-		return nil, errors.Join(err, c.stop())
+		return errors.Join(err, c.stop())
 	}
-	return c, nil
+	return nil
+}
+
+// options are settings as arguments of the server; the last of a name counts.
+func options(settings []string) []string {
+	var all []string
+	for _, s := range slices.Concat(clusterSettings, settings) {
+		all = append(all, "-c", s)
+	}
+	return all
 }
 
 func (c *cluster) data() string { return filepath.Join(c.dir, "pg") }
@@ -132,7 +146,7 @@ func (c *cluster) ready(ctx context.Context) error {
 	tick := time.NewTicker(startPoll)
 	defer tick.Stop()
 	for {
-		conn, err := c.connect(ctx, c.superuser, "postgres")
+		conn, err := c.connect(ctx, c.superuser, c.home)
 		if err == nil {
 			return conn.Close(ctx)
 		}
@@ -170,6 +184,10 @@ var environmental = []struct {
 	{regexp.MustCompile(`out of memory|Cannot allocate memory|could not resize shared memory|could not map anonymous shared memory`), fault.Unknown, "give the machine more memory"},
 	{regexp.MustCompile(`loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
 	{regexp.MustCompile(`invalid (LC_COLLATE |LC_CTYPE )?locale name|could not create locale|ICU is not supported|could not open collator`), fault.MissingTool, "install the locale the database uses (package locales-all)"},
+	{regexp.MustCompile(`database locale is incompatible`), fault.MissingTool, "install the locale the databases use (package locales-all)"},
+	{regexp.MustCompile(`database files are incompatible with server`), fault.MissingTool, "install a PostgreSQL that was built like the source's"},
+	{regexp.MustCompile(`resource manager with ID \d+ not registered|must be (pre)?loaded`), fault.MissingTool, "install the package of the extension the server loads at its start, and restore to a server by hand: none is loaded here"},
+	{regexp.MustCompile(`program "?pg_waldump"? (is needed|was not found)`), fault.MissingTool, "install the server's package of PostgreSQL whole"},
 	{regexp.MustCompile(`unsupported version \(.*\) in file header`), fault.MissingTool, "install the PostgreSQL programs of the version the dump was made with"},
 	{regexp.MustCompile(`server closed the connection unexpectedly|could not connect|connection to server .* failed|terminating connection`), fault.Unknown, "see the kernel's log; the machine may lack memory"},
 }

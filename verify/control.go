@@ -19,6 +19,13 @@ func (x *examination) control(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if early := x.result.Control; early != nil && (!early.Caught || how == "") {
+		if !early.Caught {
+			x.result.Verdict = Unknown
+			x.detail("negative control: the damage (%s) was not noticed", early.Damage)
+		}
+		return nil
+	}
 	x.result.Control = &ControlResult{Damage: how}
 	if how == "" {
 		x.result.Control.Damage = "none: there is nothing to damage"

@@ -60,7 +60,7 @@ func (w warmed) stop() error {
 func (x *examination) warmUp(ctx context.Context) {
 	var start func() warmed
 	switch version := recordedVersion(x.request.Facts); {
-	case version == "":
+	case version == "", x.request.isCluster(): // which brings a server of its own
 		return
 	case x.request.Source == "postgres":
 		start = func() (w warmed) {

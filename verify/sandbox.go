@@ -139,6 +139,8 @@ func (t *Tester) space(r Request) error {
 		need += p.Bytes
 	}
 	switch {
+	case r.isCluster():
+		need = need * 5 / 2 // the copy, its files, and what recovery writes
 	case r.Source == "postgres", r.Source == "mariadb":
 		need *= 4 // the dump, the tables and indexes made of it, and their log
 	case r.sampled():

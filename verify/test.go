@@ -105,6 +105,11 @@ func (r Request) isDatabase() bool {
 	return slices.Contains([]string{"sqlite", "postgres", "mariadb", "redis"}, r.Source)
 }
 
+// isCluster reports whether the copy is the files of a whole PostgreSQL server.
+func (r Request) isCluster() bool {
+	return r.Source == "postgres" && slices.ContainsFunc(r.Parts, func(p PartCopy) bool { return sources.IsCluster(p.Part) })
+}
+
 // isStream tells a stream from a tree.
 func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDatabase() }
 
@@ -166,6 +171,9 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 	case "sqlite":
 		return newDatabases(x, restored), nil
 	case "postgres":
+		if x.request.isCluster() {
+			return startClusterDrill(ctx, x, restored)
+		}
 		return startDrill(ctx, x, restored)
 	case "mariadb":
 		if x.physical() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	}
 	if p.Kind == "postgresql" {
 		fmt.Fprintln(os.Stderr, "saoluu:   roles are not made: load globals.sql first (restore --to DIR gives it)")
+	}
+	if slices.ContainsFunc(p.Parts, jobs.RestorePart.IsCluster) {
+		fmt.Fprintln(os.Stderr, "saoluu:   it becomes the data folder of a PostgreSQL server: docs/how-to/postgres.md says how it is started")
 	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(os.Stderr, "saoluu: warning: %s\n", clip(safe(w)))

@@ -119,7 +119,7 @@ func (d *redisDrill) spoiling(conn *sources.RedisConn, seed string, want []sourc
 
 // query puts one command as a user that may read everything and change nothing.
 func (d *redisDrill) query(ctx context.Context, c Check) (answer, error) {
-	conn, err := d.server.connect(ctx, checkUser)
+	conn, err := d.server.connect(ctx, redisChecker)
 	if err != nil {
 		return answer{}, d.serverError(ctx, "connect to", err)
 	}

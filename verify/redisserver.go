@@ -23,6 +23,8 @@ import (
 const (
 	// redisDump is the name under which a server finds what it loads.
 	redisDump = "dump.rdb"
+	// redisChecker puts the job's checks: may read everything and change nothing.
+	redisChecker = "saoluu_check"
 	// redisOldest is the first version whose users can be told to read only.
 	redisOldest = 6
 	// redisLogKept is how much of the server's log is looked at when it ends.
@@ -190,11 +192,11 @@ func (s *redisServer) ready(ctx context.Context) error {
 // people makes the user who puts the checks. Scripts that may only read are known from
 // version 7.0 on.
 func (s *redisServer) people(conn *sources.RedisConn) error {
-	_, err := conn.Do("ACL", "SETUSER", checkUser, "on", "nopass", "~*", "resetchannels", "-@all", "+@read", "+select", "+ping")
+	_, err := conn.Do("ACL", "SETUSER", redisChecker, "on", "nopass", "~*", "resetchannels", "-@all", "+@read", "+select", "+ping")
 	if err != nil {
 		return fault.New(fault.Unknown, "prepare the throwaway Redis server", err, "")
 	}
-	_, err = conn.Do("ACL", "SETUSER", checkUser, "+eval_ro", "+fcall_ro")
+	_, err = conn.Do("ACL", "SETUSER", redisChecker, "+eval_ro", "+fcall_ro")
 	var refused sources.RedisError
 	if errors.As(err, &refused) {
 		return nil

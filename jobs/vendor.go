@@ -5,8 +5,10 @@ import (
 	"slices"
 
 	"saoluu/config"
+	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/sources"
+	"saoluu/verify"
 )
 
 // vendor makes a source that is read by programs of the engine's maker.
@@ -43,9 +45,22 @@ func isVendor(kind string) bool {
 	return slices.Contains([]string{"mongodb", "sqlserver", "oracle"}, kind)
 }
 
-// vendorTest says beforehand that restore tests of a job will prove nothing.
+// vendorTest says beforehand that restore tests of a job will prove nothing: nobody is
+// asked who can tell.
 func vendorTest(job config.Job) error {
 	if slices.ContainsFunc(job.Test.Checks, func(c config.Check) bool { return len(c.Run) > 0 }) {
+		return nil
+	}
+	if job.Source.Type == "mongodb" {
+		var dirs []string
+		if job.Test.Bin != "" {
+			dirs = []string{job.Test.Bin}
+		}
+		for _, name := range []string{"mongod", "mongorestore"} {
+			if _, err := command.LookPath(name, dirs...); err != nil {
+				return fault.New(fault.Unknown, "", err, verify.MongoServer)
+			}
+		}
 		return nil
 	}
 	return fault.New(fault.Unknown, "", errors.New("nothing but the engine itself can tell whether its backups restore"),

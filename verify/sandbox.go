@@ -141,7 +141,7 @@ func (t *Tester) space(r Request) error {
 	switch {
 	case r.isCluster():
 		need = need * 5 / 2 // the copy, its files, and what recovery writes
-	case r.Source == "postgres", r.Source == "mariadb":
+	case r.Source == "postgres", r.Source == "mariadb", r.Source == "mongodb":
 		need *= 4 // the dump, the tables and indexes made of it, and their log
 	case r.sampled():
 		need /= 50 // a sample is about 1 % (sources.Files.SampleBytes)

@@ -182,6 +182,12 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 		return startMariaDrill(ctx, x, restored)
 	case "redis":
 		return startRedisDrill(ctx, x, restored)
+	case "mongodb":
+		// A program of the agency's that looks at the archive needs no server of ours.
+		if !slices.ContainsFunc(x.request.Checks, func(c Check) bool { return len(c.Run) > 0 }) {
+			return startMongoDrill(ctx, x, restored)
+		}
+		return &files{examination: x, parts: restored}, nil
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}

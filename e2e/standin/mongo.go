@@ -185,6 +185,13 @@ func mongorestore(args []string) int {
 	counts, names, err := readArchive(os.Stdin)
 	total := 0
 	for _, name := range names {
+		if name == ".oplog" {
+			if _, replay := o["oplogReplay"]; replay {
+				say("replaying oplog")
+				say("applied 0 oplog entries")
+			}
+			continue
+		}
 		if strings.HasPrefix(name, "admin.") {
 			continue
 		}

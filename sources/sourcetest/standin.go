@@ -21,6 +21,12 @@ func BuildStandIns(t *testing.T) StandIns {
 	if err := os.MkdirAll(filepath.Join(s.Bin, "servers"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// Servers run as another user, who must get here.
+	for dir := filepath.Dir(s.Bin); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	built := filepath.Join(s.Bin, "standin")
 	dir, err := os.Getwd()
 	if err != nil {

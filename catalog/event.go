@@ -173,7 +173,8 @@ type RunFinished struct {
 	Trigger      string      `json:"trigger"`
 	State        string      `json:"state"`
 	StartedAt    time.Time   `json:"started_at"`
-	ConsistentAt time.Time   `json:"consistent_at"` // the instant the data stand for; zero unless data were saved
+	ConsistentAt time.Time   `json:"consistent_at"`         // the instant the data stand for; zero unless data were saved
+	Consistency  string      `json:"consistency,omitempty"` // how the source was held still (sources.Consistency…); empty where its kind needs no word
 	FinishedAt   time.Time   `json:"finished_at"`
 	Parts        []Part      `json:"parts"`
 	Copies       []Copy      `json:"copies"`

@@ -80,13 +80,13 @@ type Job struct {
 // Source says how the data are read. Its keys depend on type: files is folders
 // and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
 // databases of a server with its roles, or users and grants, redis all databases of
-// a Redis server. A mariadb source reads MySQL servers too. mongodb, sqlserver and
+// a Redis server, image a disk or a file that stands for one. A mariadb source reads MySQL servers too. mongodb, sqlserver and
 // oracle drive the programs of these engines' makers, and were never tried against a
 // real server.
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|mongodb|sqlserver|oracle|command"`
+	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|mongodb|sqlserver|oracle|command|image"`
 
 	// The program and its arguments. It is run as it is written, without a shell,
 	// and what it writes to its standard output is the backup. An exit status other
@@ -142,9 +142,16 @@ type Source struct {
 	// Example: facts_limit = "4h"
 	FactsLimit calendar.Duration `toml:"facts_limit,omitempty" of:"postgres|mariadb|sqlite" default:"1h"`
 
-	// Absolute path of the database file.
+	// Absolute path of the database file; of an image, the disk, the partition, the
+	// volume, or the raw or qcow2 file.
 	// Example: path = "/srv/app/app.db"
-	Path string `toml:"path,omitempty" need:"true" of:"sqlite"`
+	Path string `toml:"path,omitempty" need:"true" of:"sqlite|image"`
+
+	// How an image is held still. offline, the default, refuses what is in use or open
+	// for writing. crash takes it as after a power cut, with its free space, and says so
+	// in every report.
+	// Example: consistency = "crash"
+	Consistency string `toml:"consistency,omitempty" of:"image" enum:"offline|crash"`
 
 	// The server's host name or address; or, for postgres, the folder of its socket
 	// and, for mariadb and redis, the socket itself. The default for mariadb is

@@ -118,7 +118,7 @@ func (c checker) source(j *Job, n *node) {
 			}
 			c.apart(j, n, "paths", path)
 		}
-	case "sqlite":
+	case "sqlite", "image":
 		if n.good("path") {
 			c.apart(j, n, "path", s.Path)
 		}
@@ -143,6 +143,8 @@ func (c checker) facts(s *Source, n *node) {
 		modes = []string{"sampled", "full"}
 	case "mongodb":
 		modes = []string{"counts"}
+	case "image":
+		modes = []string{"full"}
 	case "redis":
 		modes = []string{"sampled", "full", "counts"}
 	}

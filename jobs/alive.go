@@ -13,6 +13,7 @@ import (
 
 	"saoluu/config"
 	"saoluu/internal/fault"
+	"saoluu/sources"
 )
 
 // A run is alive while the process that does it holds a lock on a file named
@@ -105,7 +106,7 @@ func (r *Runner) cutOff() (n int, err error) {
 
 // sweep removes the lock files and scratch folders of runs that are over, and,
 // when nobody is at work, what restic and the pump left in scratch.
-func (r *Runner) sweep() error {
+func (r *Runner) sweep(ctx context.Context) error {
 	busy, scratch := false, r.Config.Paths.Scratch
 	err := errors.Join(
 		eachName(StatePath(r.Config, "locks"), "run-", func(_, id string) error {
@@ -119,7 +120,7 @@ func (r *Runner) sweep() error {
 			if alive || err != nil {
 				return err
 			}
-			return os.RemoveAll(path)
+			return errors.Join(sources.CleanUp(ctx, path), os.RemoveAll(path))
 		}))
 	if busy {
 		return err

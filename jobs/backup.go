@@ -86,7 +86,7 @@ func (s *Saved) save(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, clean())
 	}
-	fin.ConsistentAt = payload.At.UTC()
+	fin.ConsistentAt, fin.Consistency = payload.At.UTC(), payload.Consistency
 	err = r.store(ctx, job, fin, s.from, payload)
 	err = errors.Join(err, payload.Release(), clean())
 	if len(fin.Copies) == 0 {

@@ -27,6 +27,8 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		}, nil
 	case "command":
 		return r.program(s)
+	case "image":
+		return &sources.Image{Path: s.Path, Crash: s.Consistency == sources.ConsistencyCrash, Now: r.Now}, nil
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now}, nil
 	case "mongodb", "sqlserver", "oracle":
@@ -156,6 +158,10 @@ func (r *Runner) request(ctx context.Context, job config.Job, fin *catalog.RunFi
 		parent, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
 		request.Paths, request.Exclude, request.OneFileSystem, request.Parent = part.Paths, part.Exclude, part.OneFileSystem, parent
 		return request, err
+	}
+	if part.Root != "" {
+		request.Root = part.Root
+		return request, nil
 	}
 	request.Stdin, request.Filename = part.Dump, part.Filename
 	if part.File != "" {

@@ -21,6 +21,7 @@ import (
 var methods = map[string]string{
 	"files":               "sao lưu gia tăng ở mức tệp, khử trùng lặp",
 	"command":             "chương trình kết xuất của đơn vị",
+	"image":               "ảnh đĩa theo khối cố định 64 KiB, bỏ vùng trống của hệ thống tệp",
 	"sqlite":              "bản sao nhất quán của tệp CSDL",
 	"mariadb mariabackup": "bản sao vật lý toàn bộ máy chủ bằng mariabackup",
 	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",

@@ -29,17 +29,20 @@ type RestorePlan struct {
 	Target       string
 	Parts        []RestorePart
 	To           string // folder, file, or postgresql:// or mariadb:// address
-	Kind         string // destination: dir, file, postgresql or mariadb
+	Kind         string // destination: dir, file, device, postgresql or mariadb
 	Overwrite    bool
 	By           string   // who asked
 	Others       []string // targets that hold good copies of the run too
 	Warnings     []string // what will not come back, or may not; empty for a good run
+
+	wantsFolder bool // the destination is written with a slash at its end
 }
 
 // A RestorePart is one snapshot to be restored.
 type RestorePart struct {
 	Name, Snapshot, File, SHA256 string
 	Bytes                        int64
+	Image                        bool // in blocks; SHA256 is then their digest
 }
 
 // IsCluster reports whether the part is the files of a whole PostgreSQL server.
@@ -68,7 +71,13 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 		if copied.Snapshots[part.Name] == "" {
 			continue // told in the warnings
 		}
-		p.Parts = append(p.Parts, RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes})
+		add := RestorePart{Name: part.Name, Snapshot: copied.Snapshots[part.Name], File: part.File, SHA256: part.SHA256, Bytes: part.Bytes}
+		if add.Image = sources.IsImageTree(job.Source.Type, part.Name, part.File); add.Image {
+			if add.SHA256, err = r.imageDigest(ctx, run); err != nil {
+				return p, err
+			}
+		}
+		p.Parts = append(p.Parts, add)
 	}
 	switch op := fmt.Sprintf("restore %q", job.Name); {
 	case kind != "" && slices.ContainsFunc(run.Parts, func(part catalog.Part) bool { return sources.IsCluster(part.Name) }):
@@ -116,10 +125,11 @@ func (p RestorePlan) placed() (RestorePlan, error) {
 	if err != nil {
 		return p, err
 	}
-	p.To, p.Kind = path, "dir"
-	if len(p.Parts) == 1 && p.Parts[0].File != "" && !isDir(path) && !strings.HasSuffix(path, "/") {
+	p.To, p.Kind, p.wantsFolder = path, "dir", strings.HasSuffix(p.To, "/")
+	if len(p.Parts) == 1 && p.Parts[0].File != "" && !isDir(path) && !p.wantsFolder {
 		p.Kind = "file"
 	}
+	p = p.placedImage()
 	cluster := slices.ContainsFunc(p.Parts, RestorePart.IsCluster)
 	if cluster {
 		p.Kind = "dir"
@@ -133,7 +143,7 @@ func (p RestorePlan) placed() (RestorePlan, error) {
 		return p, nil
 	case cluster && len(entries) > 0:
 		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is not empty, and the files of a server must lie alone", path), "choose an empty folder, or one that is not there yet")
-	case p.Kind == "file", len(entries) > 0, err != nil:
+	case p.Kind == "file", p.Kind == "device", len(entries) > 0, err != nil:
 		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
 	}
 	return p, nil
@@ -182,7 +192,7 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 		return r.restoreServer(ctx, p, id, from, fin)
 	}
 	for _, part := range p.Parts {
-		n, err := r.restorePart(ctx, p, part, from)
+		n, err := r.restorePart(ctx, p, part, from, id)
 		fin.Bytes += n
 		if err != nil {
 			return err
@@ -191,9 +201,16 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 	return nil
 }
 
-func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo) (int64, error) {
+func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo, id string) (int64, error) {
+	if part.Image {
+		return r.restoreImage(ctx, p, part, from, id)
+	}
 	if part.File == "" {
-		s, err := r.Engine.Restore(ctx, from, part.Snapshot, p.To, restic.RestoreOptions{
+		to := p.To
+		if p.Job.Source.Type == "image" {
+			to = filepath.Join(to, part.Name) // beside the image
+		}
+		s, err := r.Engine.Restore(ctx, from, part.Snapshot, to, restic.RestoreOptions{
 			Overwrite: p.Overwrite,
 			OnProgress: func(q restic.Progress) {
 				r.show(Progress{Job: p.Job.Name, Step: "restore " + part.Name, Done: q.BytesDone, Total: q.BytesTotal, Remaining: q.Remaining})

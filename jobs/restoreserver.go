@@ -22,7 +22,7 @@ func (r *Runner) restoreServer(ctx context.Context, p RestorePlan, id string, fr
 	staged := p
 	staged.Kind, staged.To = "dir", dir
 	for _, part := range p.Parts {
-		n, err := r.restorePart(ctx, staged, part, from)
+		n, err := r.restorePart(ctx, staged, part, from, id)
 		if err != nil {
 			return errors.Join(err, clean())
 		}

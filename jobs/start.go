@@ -42,7 +42,7 @@ func (r *Runner) Recover(ctx context.Context) (interrupted int, err error) {
 	if n, err := r.cutOff(); n > 0 || err != nil {
 		problems = append(problems, err, r.clearLocks(ctx), r.settleAll(ctx))
 	}
-	return len(events), errors.Join(append(problems, r.sweep())...)
+	return len(events), errors.Join(append(problems, r.sweep(ctx))...)
 }
 
 // interruptions returns the ends of runs and tests whose process is gone. A run is

@@ -106,7 +106,7 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 	if err == nil {
 		err = r.fresh(ctx, job, to, part, summary.SnapshotID)
 	}
-	if err == nil && len(part.Paths) > 0 && summary.Files == 0 {
+	if err == nil && (len(part.Paths) > 0 || part.Root != "") && summary.Files == 0 {
 		err = fault.New(fault.Failed, fmt.Sprintf("job %q", job.Name), errors.New("there is no file at all in its paths"),
 			"check that what should be there is mounted")
 	}

@@ -47,7 +47,7 @@ func parentGone(err error, parent string) bool {
 }
 
 func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest, h held) (Summary, error) {
-	c := call{op: op, args: q.args(), tail: q.Paths, writes: true, files: h}
+	c := call{op: op, args: q.args(), tail: q.paths(), dir: q.Root, writes: true, files: h}
 	digest := ""
 	if q.Stdin != nil {
 		dir, err := os.MkdirTemp(e.TempDir, "pump-")

@@ -13,12 +13,16 @@ import (
 	"saoluu/internal/fault"
 )
 
-// A BackupRequest is one snapshot to be made. Exactly one of Paths and Stdin is
-// set.
+// A BackupRequest is one snapshot to be made. Exactly one of Paths, Root and Stdin
+// is set.
 type BackupRequest struct {
 	Paths         []string // absolute; each must exist
 	Exclude       []string // patterns (restic manual, "Excluding files")
 	OneFileSystem bool     // do not cross into other file systems
+
+	// Root is the absolute path of a folder whose content, without the way to it, is
+	// the whole snapshot. Every file in it is read.
+	Root string
 
 	// Stdin is the command whose standard output is saved as Filename. Of its
 	// fields only Argv, Env and Stall count. A command that fails or writes
@@ -44,8 +48,10 @@ func (q BackupRequest) check(op string) error {
 		return fault.New(fault.Usage, op, fmt.Errorf(format, args...), "")
 	}
 	switch {
-	case (len(q.Paths) == 0) == (q.Stdin == nil):
-		return refuse("give either paths or a command to read from")
+	case q.given() != 1:
+		return refuse("give either paths or a command to read from, or a folder")
+	case q.Root != "" && (!filepath.IsAbs(q.Root) || q.Parent != ""):
+		return refuse("folder %q is not absolute, or has a parent", q.Root)
 	case q.Stdin != nil && (len(q.Stdin.Argv) == 0 || q.Filename == "" || strings.ContainsAny(q.Filename, "/\x00")):
 		return refuse("a command to read from needs a program and a bare file name, not %q", q.Filename)
 	case q.Host == "":
@@ -67,10 +73,32 @@ func (q BackupRequest) check(op string) error {
 	return nil
 }
 
+// given is how many kinds of what is to be saved are set.
+func (q BackupRequest) given() (n int) {
+	for _, set := range []bool{len(q.Paths) > 0, q.Root != "", q.Stdin != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// paths are what restic is told to read.
+func (q BackupRequest) paths() []string {
+	if q.Root != "" {
+		return []string{"."}
+	}
+	return q.Paths
+}
+
 // present checks that every path is there: 0.18 only warns about one that is
 // not, and a backup of nothing must not be called good.
 func (q BackupRequest) present(op string) error {
-	for _, p := range q.Paths {
+	paths := q.Paths
+	if q.Root != "" {
+		paths = []string{q.Root}
+	}
+	for _, p := range paths {
 		st, err := os.Lstat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

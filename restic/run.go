@@ -25,6 +25,7 @@ type call struct {
 	op      string   // verb and object, for errors
 	args    []string // verb and its flags
 	tail    []string // arguments after "--"
+	dir     string   // working directory; empty: "/"
 	env     []string // besides the repository's
 	options []string // besides the repository's
 	slower  []string // env without a fast key in it; nil when there is none
@@ -93,7 +94,7 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 		env = append([]string{"RESTIC_FROM_REPOSITORY=" + c.from.URL}, env...)
 	}
 	return command.Cmd{
-		Argv: argv, Env: e.environment(r, env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
+		Dir: c.dir, Argv: argv, Env: e.environment(r, env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
 		StderrLine: t.stderrLine, ExtraFiles: c.files.files, OnRead: r.Meter.add,
 	}
 }

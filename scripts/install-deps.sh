@@ -29,7 +29,9 @@ sqlite3                             sqlite3          a second opinion on SQLite 
 losetup                             util-linux       measuring separation on real block devices
 setpriv                             util-linux       running servers as somebody without rights
 mount                               mount            real file systems as targets
-mkfs.ext4                           e2fsprogs        real file systems as targets
+mkfs.ext4                           e2fsprogs        real file systems as targets, and in images
+sfdisk                              fdisk            partition tables of images
+qemu-img                            qemu-utils       images in the form of QEMU
 /usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
 unzip                               unzip            opening evidence bundles the way a stranger would

@@ -40,17 +40,21 @@ type Payload struct {
 	// source cannot be frozen, so only then is it known what did not change
 	// meanwhile. A fact about anything else would make a healthy backup look damaged.
 	FactsLast bool
+	// Consistency says how the source was held still, for kinds where that is not
+	// always so: one of the Consistency… words, or empty.
+	Consistency string
 	// Release drops locks, snapshots and temporary files. It is set on success
 	// and may be called twice.
 	Release func() error
 }
 
-// A Part is one snapshot of a Payload. Exactly one of Paths, File and Dump is set.
+// A Part is one snapshot of a Payload. Exactly one of Paths, Root, File and Dump is set.
 type Part struct {
 	Name          string       // unique in the Payload, for example "database" or "globals"
 	Paths         []string     // absolute paths of trees and files
 	Exclude       []string     // restic exclude patterns; only with Paths
 	OneFileSystem bool         // only with Paths
+	Root          string       // absolute path of a folder whose content is the snapshot, without the way to it
 	File          string       // regular file, streamed under Filename
 	Dump          *command.Cmd // its standard output is the backup, under Filename
 	Filename      string       // name inside the snapshot; with File and Dump

@@ -174,7 +174,7 @@ func (x *examination) weigh(want []sources.Fact, tallies []sources.Tally) {
 				rows++
 				x.proof = x.proof || !broken[f]
 			}
-		case f.Kind == sources.FactSHA256, f.Kind == sources.FactLeast:
+		case f.Kind == sources.FactSHA256, f.Kind == sources.FactImage, f.Kind == sources.FactLeast:
 			x.proof = x.proof || !broken[f]
 		}
 	}

@@ -28,6 +28,8 @@ type restoredPart struct {
 	dir  string // what restic restored into
 	file string // of a stream
 	sum  string // of a stream, as restored
+
+	image *ImageRead // of an image in blocks, which lies in file
 }
 
 // fetchAtOnce is how many parts are restored at the same time: most of the time
@@ -46,6 +48,13 @@ func (x *examination) fetch(ctx context.Context) ([]restoredPart, error) {
 		options := restic.RestoreOptions{NoCache: true, Sparse: x.request.isStream(p), OnProgress: show(i)}
 		if x.request.sampled() {
 			options.Include = x.wanted(p.Part)
+		}
+		if sources.IsImageTree(x.request.Source, p.Part, p.Filename) {
+			group.Go(func() (err error) {
+				bytes[i], err = x.fetchImage(inner, &parts[i], show(i))
+				return x.restoreError(ctx, p, err)
+			})
+			continue
 		}
 		group.Go(func() error {
 			done, err := x.tester.Engine.Restore(inner, x.request.Repo, p.Snapshot, parts[i].dir, options)

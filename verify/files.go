@@ -129,12 +129,16 @@ func flip(path string, seed uint64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Chmod(path, st.Mode())) }()
+	return flipAt(path, int64(seed%uint64(st.Size())))
+}
+
+// flipAt turns the byte at an offset around.
+func flipAt(path string, at int64) error {
 	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	at := int64(seed % uint64(st.Size()))
 	b := make([]byte, 1)
 	if _, err := file.ReadAt(b, at); err != nil {
 		return err

@@ -188,6 +188,8 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 			return startMongoDrill(ctx, x, restored)
 		}
 		return &files{examination: x, parts: restored}, nil
+	case "image":
+		return newImage(x, restored), nil
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}

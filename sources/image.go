@@ -1,0 +1,206 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"saoluu/internal/fault"
+	"saoluu/sources/disk"
+)
+
+// Parts of an image.
+const (
+	PartImage  = "image"  // the blocks, as the package disk writes them, or one stream
+	PartLayout = "layout" // what people and programs say of the disk, as texts
+)
+
+// ImageFile is what the image is called when it is restored into a folder, or was
+// saved as one stream.
+const ImageFile = "disk.img"
+
+// Kinds of fact of an image.
+const (
+	FactImage       = "image sha256" // digest of the stored blocks (package disk)
+	FactBlocks      = "blocks"       // how many are stored
+	FactBlockSize   = "block size"
+	FactSector      = "sector size"     // as the partition table counts
+	FactTable       = "partition table" // kind and id
+	FactPartition   = "partition"       // of a number: place, type and file system
+	FactConsistency = "consistency"     // how the source was held still: one of the Consistency… words
+)
+
+// How an image was held still while it was read.
+const (
+	ConsistencyOffline  = "offline"  // nobody wrote to it
+	ConsistencySnapshot = "snapshot" // a snapshot was read, of a volume that may have been in use
+	ConsistencyCrash    = "crash"    // it was in use: what was read is at best as after a power cut
+)
+
+// Image is a source of a whole disk, partition or volume, or of a file that stands for
+// one (raw or qcow2). Free space of the file systems in it is not stored.
+type Image struct {
+	// Path is the file or the block device.
+	Path string
+	// Crash takes an image that is in use: its parts then come from different
+	// instants. What its file systems call free is not believed, so all is stored
+	// that is no hole.
+	Crash bool
+	// Now is the wall clock.
+	Now func() time.Time
+}
+
+var (
+	_ Source  = (*Image)(nil)
+	_ Locator = (*Image)(nil)
+)
+
+// Prepare claims the disk, finds out which of its blocks hold something, and shows
+// these as a tree of files. The error is fault.Refused for a disk that is in use.
+func (i *Image) Prepare(ctx context.Context, scratch string) (_ Payload, err error) {
+	t := &taking{source: i, at: i.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.release())
+		}
+	}()
+	if t.image, err = disk.Open(ctx, i.Path, i.Crash); err != nil {
+		return Payload{}, err
+	}
+	if err := t.survey(ctx, scratch); err != nil {
+		return Payload{}, err
+	}
+	layout, err := t.layout(ctx, scratch)
+	if err != nil {
+		return Payload{}, err
+	}
+	image, err := t.show(ctx, scratch)
+	if err != nil {
+		return Payload{}, err
+	}
+	return Payload{
+		At: t.at, Parts: []Part{image, layout}, Facts: t.facts, FactsLast: true,
+		Consistency: t.consistency(), Release: sync.OnceValue(t.release),
+	}, nil
+}
+
+// Locations returns the file or device.
+func (i *Image) Locations(context.Context) ([]string, error) {
+	if _, err := os.Stat(i.Path); err != nil {
+		return nil, pathError(i.Path, err)
+	}
+	return []string{i.Path}, nil
+}
+
+// A taking is one image being taken.
+type taking struct {
+	source *Image
+	at     time.Time
+	image  *disk.Image
+	found  *disk.Survey
+	tree   *disk.Tree
+	shown  *disk.Mounted
+}
+
+func (t *taking) op() string { return fmt.Sprintf("image %q", t.source.Path) }
+
+func (t *taking) consistency() string {
+	if t.source.Crash {
+		return ConsistencyCrash
+	}
+	return ConsistencyOffline
+}
+
+func (t *taking) survey(ctx context.Context, scratch string) (err error) {
+	dir := filepath.Join(scratch, "partitions")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return scratchError(scratch, err)
+	}
+	if t.found, err = t.image.Survey(ctx, dir, !t.source.Crash); err != nil {
+		return fault.New(fault.KindOf(err), t.op(), err, fault.HintOf(err))
+	}
+	return nil
+}
+
+// show makes the tree of blocks.
+func (t *taking) show(ctx context.Context, scratch string) (Part, error) {
+	sums, err := disk.NewSums(filepath.Join(scratch, "sums"), t.image.Size)
+	if err != nil {
+		return Part{}, scratchError(scratch, err)
+	}
+	t.tree = &disk.Tree{Image: t.image, Size: t.image.Size, Stored: t.found.Stored, Sums: sums}
+	dir := filepath.Join(scratch, PartImage)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return Part{}, scratchError(scratch, err)
+	}
+	if t.shown, err = t.tree.Mount(ctx, dir); err != nil {
+		return Part{}, err
+	}
+	return Part{Name: PartImage, Root: dir}, nil
+}
+
+// facts are known when all was read: only then is it certain that it could be read,
+// and that nobody wrote to it.
+func (t *taking) facts(context.Context) ([]Fact, error) {
+	digest, err := t.tree.Sums.Digest(t.found.Stored)
+	if err := errors.Join(t.tree.Err(), t.unchanged(), err); err != nil {
+		return nil, fault.New(fault.Failed, t.op(), err, "see the kernel's log for errors of the disk; what was saved is not a whole image")
+	}
+	facts := []Fact{
+		{PartImage, FactImage, "", digest},
+		{PartImage, FactSize, "", strconv.FormatInt(t.image.Size, 10)},
+		{PartImage, FactBlockSize, "", strconv.Itoa(disk.Block)},
+		{PartImage, FactBlocks, "", strconv.FormatInt(t.found.Stored.Count(), 10)},
+		{PartImage, FactSector, "", strconv.FormatInt(t.image.Sector, 10)},
+		{PartImage, FactConsistency, "", t.consistency()},
+	}
+	for number, why := range t.found.Free {
+		if why != "" {
+			facts = append(facts, Fact{PartImage, FactSkipped, "free space of partition " + strconv.Itoa(number), why})
+		}
+	}
+	return append(facts, TableFacts(t.found.Table)...), nil
+}
+
+// TableFacts are what is true of the partitions of an image.
+func TableFacts(t disk.Table) []Fact {
+	facts := []Fact{{PartImage, FactTable, "", strings.TrimSpace(t.Kind + " " + t.ID)}}
+	if t.Trouble != "" {
+		facts = append(facts, Fact{PartImage, FactSkipped, "partition table", t.Trouble})
+	}
+	for _, p := range t.Partitions {
+		facts = append(facts, Fact{PartImage, FactPartition, strconv.Itoa(p.Number), p.String()})
+	}
+	return facts
+}
+
+// unchanged tells whether the image held still, where that was promised.
+func (t *taking) unchanged() error {
+	if t.source.Crash {
+		return nil
+	}
+	return t.image.Unchanged()
+}
+
+func (t *taking) release() error {
+	err := t.shown.Unmount()
+	if t.tree != nil {
+		err = errors.Join(err, t.tree.Sums.Close())
+	}
+	return errors.Join(err, t.image.Close())
+}
+
+// IsImageTree reports whether a part of a run holds an image in blocks.
+func IsImageTree(source, part, file string) bool {
+	return source == "image" && part == PartImage && file == ""
+}
+
+// CleanUp takes away what a run that was killed left outside of its scratch folder,
+// which it names: mounts of images.
+func CleanUp(ctx context.Context, scratch string) error { return disk.Detach(ctx, scratch) }

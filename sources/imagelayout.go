@@ -1,0 +1,93 @@
+package sources
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/sources/disk"
+)
+
+// maxLayout bounds what one program may say of a disk, in bytes.
+const maxLayout = 32 << 20
+
+// layoutTexts are the programs whose words are kept beside an image: to rebuild a
+// disk by hand, and to know what machine it was. What is missing or fails is left out:
+// the image holds all of it, but for that of the machine.
+func (t *taking) layoutTexts() map[string][]string {
+	all := map[string][]string{
+		"sfdisk.txt": {"sfdisk", "--dump", t.source.Path},
+		"blkid.txt":  {"blkid", "-p", t.source.Path},
+	}
+	if t.image.Device { // a disk of this machine
+		all["lsblk.json"] = []string{"lsblk", "--json", "--bytes", "--output", "NAME,TYPE,SIZE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS", t.source.Path}
+		all["packages.txt"] = []string{"dpkg-query", "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\n"}
+		all["rpm.txt"] = []string{"rpm", "--query", "--all"}
+		all["kernel.txt"] = []string{"uname", "-a"}
+		all["efibootmgr.txt"] = []string{"efibootmgr", "--verbose"}
+	}
+	return all
+}
+
+// layout writes what is known of the disk into a folder, as texts.
+func (t *taking) layout(ctx context.Context, scratch string) (Part, error) {
+	dir := filepath.Join(scratch, PartLayout)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return Part{}, scratchError(scratch, err)
+	}
+	about, err := json.MarshalIndent(struct {
+		Path   string     `json:"path"`
+		Format string     `json:"format"`
+		Size   int64      `json:"size"`
+		Sector int64      `json:"sector"`
+		Table  disk.Table `json:"table"`
+	}{t.source.Path, t.image.Format, t.image.Size, t.image.Sector, t.found.Table}, "", "  ")
+	if err != nil {
+		return Part{}, err
+	}
+	texts := map[string][]byte{"disk.json": append(about, '\n')}
+	for name, argv := range t.layoutTexts() {
+		program, err := command.LookPath(argv[0])
+		if err != nil {
+			continue
+		}
+		out, err := command.Output(ctx, command.Cmd{
+			Argv: append([]string{program}, argv[1:]...), Env: []string{"PATH=" + plainPath, "LC_ALL=C.UTF-8"},
+		}, maxLayout)
+		if ctx.Err() != nil {
+			return Part{}, context.Cause(ctx)
+		}
+		if err == nil && len(out) > 0 {
+			texts[name] = out
+		}
+	}
+	if t.image.Device {
+		texts["efivars.txt"] = efiVariables()
+	}
+	for name, text := range texts {
+		if len(text) == 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return Part{}, errors.Join(scratchError(scratch, err))
+		}
+	}
+	return Part{Name: PartLayout, Root: dir}, nil
+}
+
+// efiVariables lists the names of the firmware's variables; nil on a machine without.
+func efiVariables() []byte {
+	entries, err := os.ReadDir("/sys/firmware/efi/efivars")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return []byte(strings.Join(names, "\n") + "\n")
+}

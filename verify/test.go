@@ -155,6 +155,9 @@ func (x *examination) run(ctx context.Context) error {
 	if err := x.compare(ctx); err != nil {
 		return err
 	}
+	if err := x.sound(ctx); err != nil {
+		return err
+	}
 	if err := x.checks(ctx); err != nil {
 		return err
 	}
@@ -193,6 +196,17 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}
+}
+
+// sound has a server look into what it was given, where that is apart from its facts.
+func (x *examination) sound(ctx context.Context) error {
+	switch d := x.subject.(type) {
+	case *drill:
+		return d.amcheck(ctx, false)
+	case *clusterDrill:
+		return d.amcheck(ctx, true)
+	}
+	return nil
 }
 
 // close ends what runs.

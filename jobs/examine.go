@@ -117,8 +117,12 @@ func throwawayRedis(bin string) error {
 	if bin != "" {
 		dirs = []string{bin}
 	}
-	if _, err := command.LookPath("redis-server", dirs...); err != nil {
-		return fault.New(fault.Unknown, "restore tests", err, "install the package redis-server, and disable the service it brings")
+	_, err := command.LookPath("redis-server", dirs...)
+	if err != nil {
+		_, err = command.LookPath("redis-check-rdb", dirs...)
+	}
+	if err != nil {
+		return fault.New(fault.Unknown, "restore tests", err, "install the package redis-tools")
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ git                                 git              version stamp, tests
 mariadbd                            mariadb-server-core  throwaway MariaDB servers; this package starts no service
 mariadb-dump                        mariadb-client   dumps of MariaDB
 mariabackup                         mariadb-backup   files of whole MariaDB servers
+redis-check-rdb                     redis-tools      throwaway Redis servers: it is the same program; this package starts no service
 sqlite3                             sqlite3          a second opinion on SQLite files
 losetup                             util-linux       measuring separation on real block devices
 setpriv                             util-linux       running servers as somebody without rights

@@ -2,12 +2,15 @@ package verify
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/sources"
 	"saoluu/sources/sourcetest"
@@ -44,6 +47,18 @@ func TestRedisDrill(t *testing.T) {
 		if c := res.Control; c == nil || !c.Caught || !strings.HasPrefix(c.By, "facts: ") || c.Damage != "one key deleted" {
 			t.Errorf("control = %+v", c)
 		}
+	})
+	t.Run("server by its other name", func(t *testing.T) {
+		checker, err := command.LookPath("redis-check-rdb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := good
+		q.Bin = t.TempDir()
+		if err := os.Symlink(checker, filepath.Join(q.Bin, "redis-check-rdb")); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, r.test(t, q), Passed, LevelAsserted)
 	})
 	t.Run("passes by numbers, and by all values", func(t *testing.T) {
 		for mode, by := range map[string]string{sources.ModeCounts: "facts: rows", sources.ModeFull: "facts: sha256"} {
@@ -101,11 +116,13 @@ func redisDamage(t *testing.T, r *rig, s *sourcetest.RedisServer, good Request) 
 		})
 	}
 	// What cannot be looked at here is no damage.
+	replaced := func(old, new string) func(b []byte) []byte {
+		return func(b []byte) []byte { return []byte(strings.Replace(string(b), old, new, 1)) }
+	}
 	unknown := map[string]func(b []byte) []byte{
-		"a later format": func(b []byte) []byte { copy(b[5:], "0099"); return b },
-		"a later version": func(b []byte) []byte {
-			return []byte(strings.Replace(string(b), "redis-ver\x067.", "redis-ver\x069.", 1))
-		},
+		"a later format":  func(b []byte) []byte { copy(b[5:], "0099"); return b },
+		"a later version": replaced("redis-ver\x067.", "redis-ver\x06\x39."),
+		"another product": replaced("\x09redis-ver", "\x0avalkey-ver"),
 	}
 	for name, change := range unknown {
 		t.Run(name, func(t *testing.T) {
@@ -115,8 +132,8 @@ func redisDamage(t *testing.T, r *rig, s *sourcetest.RedisServer, good Request) 
 				return change(b)
 			})}
 			res, err := r.tester.Test(t.Context(), q)
-			if res.Verdict != Unknown || fault.KindOf(err) != fault.MissingTool || !strings.Contains(fault.HintOf(err), "redis-server") {
-				t.Errorf("%s, %v (%s), hint %q; want unknown, the program named", res.Verdict, err, fault.KindOf(err), fault.HintOf(err))
+			if res.Verdict != Unknown || fault.KindOf(err) != fault.MissingTool || !strings.Contains(fault.HintOf(err), "install") {
+				t.Errorf("%s, %v (%s), hint %q; want unknown, and what to install", res.Verdict, err, fault.KindOf(err), fault.HintOf(err))
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,9 +54,28 @@ type redisServer struct {
 // redisVersion is how the server's program tells its version.
 var redisVersion = regexp.MustCompile(`v=(\d+)\.(\d+)\S*`)
 
+// redisProgram returns the path of a server's program. Where there is none, the program
+// that checks dumps is the same one under another name, and comes in a package that
+// starts no service (redis-tools): it then gets its other name in dir.
+func redisProgram(product, dir string, along ...string) (string, error) {
+	checker, err := command.LookPath(product+"-check-rdb", along...)
+	path, serr := command.LookPath(product+"-server", along...)
+	switch {
+	case serr == nil && (err != nil || slices.Contains(along, filepath.Dir(path)) || !slices.Contains(along, filepath.Dir(checker))):
+		return path, nil
+	case err != nil:
+		return "", err
+	}
+	if checker, err = filepath.EvalSymlinks(checker); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, product+"-server")
+	return path, os.Symlink(checker, path)
+}
+
 // findRedis looks for a server of at least the major version that made the dump:
-// later ones load what earlier ones wrote.
-func findRedis(ctx context.Context, bin, want string) (*redisServer, error) {
+// later ones load what earlier ones wrote. Its program may get a name in dir.
+func findRedis(ctx context.Context, dir, bin, want string) (*redisServer, error) {
 	product, number, _ := strings.Cut(want, " ")
 	if product == "" {
 		product = "redis"
@@ -67,7 +87,7 @@ func findRedis(ctx context.Context, bin, want string) (*redisServer, error) {
 	if bin != "" {
 		dirs = []string{bin}
 	}
-	path, err := command.LookPath(product+"-server", dirs...)
+	path, err := redisProgram(product, dir, dirs...)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +100,11 @@ func findRedis(ctx context.Context, bin, want string) (*redisServer, error) {
 	if err != nil || m == nil {
 		return nil, fault.New(fault.MissingTool, op, fmt.Errorf("%q does not tell its version", path), hint)
 	}
-	s := &redisServer{program: path, version: strings.TrimPrefix(m[0], "v="), tenant: &tenant{bin: filepath.Dir(path)}, log: &logTail{}}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &redisServer{program: path, version: strings.TrimPrefix(m[0], "v="), tenant: &tenant{bin: filepath.Dir(real)}, log: &logTail{}}
 	found, _ := strconv.Atoi(m[1])
 	if found < least {
 		return nil, fault.New(fault.MissingTool, op, fmt.Errorf("%q has version %s", path, s.version), hint)
@@ -94,7 +118,7 @@ func startRedis(ctx context.Context, x *examination, file string, dump *sources.
 	if err := enoughMemory(dump.Memory()); err != nil {
 		return nil, err
 	}
-	s, err := findRedis(ctx, x.request.Bin, dump.Version())
+	s, err := findRedis(ctx, x.sandbox.dir, x.request.Bin, dump.Version())
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func started(ts *testscript.TestScript) processes { return ts.Value(processesKey
 // passedOn are the variables that programs get which a script starts.
 var passedOn = []string{
 	"PATH", "HOME", "TMPDIR", "WORK", "NO_COLOR", "SAOLUU_RESTIC", "SAOLUU_CONFIG", "SAOLUU_TEST_CLOCK",
-	"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "PGHOST", "PGUSER", "RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE",
+	"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "PGHOST", "PGUSER", "SOCKET", "RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE",
 }
 
 func environment(ts *testscript.TestScript) []string {

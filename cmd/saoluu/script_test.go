@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
-		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand, "maria": mariaCommand,
+		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand, "maria": mariaCommand, "redis": redisCommand,
 		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand,
 	}
 	maps.Copy(all, moreCommands())
@@ -79,6 +79,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Values[serversKey{}] = servers{}
 	env.Values[frontKey{}] = &front{}
 	env.Values[mariaKey{}] = &mariaServer{}
+	env.Values[redisKey{}] = &redisServer{}
 	// Other users must pass through: servers run unprivileged.
 	for _, dir := range []string{env.WorkDir, filepath.Dir(env.WorkDir)} {
 		if err := os.Chmod(dir, 0o755); err != nil {

@@ -82,8 +82,10 @@ func debianPackage(name string) string {
 		return "mariadb-server-core"
 	case "sqlite3", "restic", "cpio", "age", "tar", "gzip", "openssl", "redis-server", "nginx", "chromium":
 		return name
-	case "redis-cli":
+	case "redis-cli", "redis-check-rdb":
 		return "redis-tools"
+	case "valkey-check-rdb":
+		return "valkey-tools"
 	case "qemu-img", "qemu-nbd", "qemu-io":
 		return "qemu-utils"
 	case "qemu-system-x86_64":

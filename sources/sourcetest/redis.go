@@ -23,7 +23,7 @@ type RedisServer struct {
 // Without the program the test is skipped, unless SAOLUU_MUST_RUN is set.
 func StartRedis(t *testing.T, options ...string) *RedisServer {
 	t.Helper()
-	server, err := command.LookPath("redis-server")
+	checker, err := command.LookPath("redis-check-rdb")
 	if err != nil {
 		Missing(t, err)
 	}
@@ -32,6 +32,10 @@ func StartRedis(t *testing.T, options ...string) *RedisServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	server := filepath.Join(base, "redis-server") // the same program under its other name
+	if err := os.Symlink(checker, server); err != nil {
+		t.Fatal(err)
+	}
 	s := &RedisServer{Socket: filepath.Join(base, "s"), Dir: base}
 	ctx := context.WithoutCancel(t.Context()) // the server outlives the test's context until cleanup
 	p, err := command.Start(ctx, command.Cmd{Argv: append([]string{

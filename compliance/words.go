@@ -96,7 +96,7 @@ func vnAssertion(name string) string {
 		"stream": "luồng dữ liệu", "stream digest": "mã băm của luồng dữ liệu", "dump": "bản kết xuất", "load": "nạp bản kết xuất", "database": "cơ sở dữ liệu",
 		"roles": "vai trò người dùng", "facts: rows": "số dòng của các bảng", "facts: content": "nội dung các bảng", "facts: schema": "cấu trúc dữ liệu",
 		"facts: files": "số tệp", "facts: size": "kích thước tệp", "facts: mode": "quyền truy cập tệp", "facts: integrity": "kiểm tra toàn vẹn",
-		"facts: sequence": "giá trị dãy số", tablesSkipped: "số bảng không so sánh được hết",
+		"facts: sequence": "giá trị dãy số", "facts: canary": "giá trị cài ngay trước khi sao lưu", tablesSkipped: "số bảng không so sánh được hết",
 		"facts: rows at least": "số dòng tối thiểu của các bảng", "facts: identifier": "mã định danh của máy chủ",
 		"manifest": "bảng kê mã băm của tệp", "start": "khởi động máy chủ", "amcheck": "kiểm tra bảng và chỉ mục",
 	}

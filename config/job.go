@@ -142,6 +142,14 @@ type Source struct {
 	// Example: facts_limit = "4h"
 	FactsLimit calendar.Duration `toml:"facts_limit,omitempty" of:"postgres|mariadb|sqlite" default:"1h"`
 
+	// A table, with its schema or, with mariadb, its database, in which a fresh value
+	// is planted before every dump: that the restored copy has it shows that the dump
+	// is of the server that is written to, and of that night. The user needs INSERT
+	// and UPDATE on it. The table is made beforehand: see
+	// docs/how-to/database-facts.md.
+	// Example: canary = "public.saoluu_canary"
+	Canary string `toml:"canary,omitempty" of:"postgres|mariadb"`
+
 	// Absolute path of the database file; of an image, the disk, the partition, the
 	// volume, or the raw or qcow2 file.
 	// Example: path = "/srv/app/app.db"

@@ -50,6 +50,26 @@ func (c checker) method(s *Source, n *node) {
 // whole reports whether a source saves a whole server, whatever databases it has.
 func whole(s Source) bool { return s.Method == "basebackup" || s.Method == "mariabackup" }
 
+// canary checks the table that a canary is planted in.
+func (c checker) canary(s *Source, n *node) {
+	if !n.good("canary") {
+		return
+	}
+	database, table, _ := strings.Cut(s.Canary, ".")
+	named := s.Databases
+	if s.Database != "" {
+		named = []string{s.Database}
+	}
+	switch {
+	case database == "" || table == "" || strings.Contains(table, "."):
+		c.tell(n, "canary", fmt.Sprintf("table %q cannot be used", s.Canary), "write it with its schema, or its database of mariadb, and one point between")
+	case whole(*s):
+		c.tell(n, "canary", fmt.Sprintf("nothing is planted for method %q", s.Method), "remove it, or choose method dump")
+	case s.Type == "mariadb" && len(named) > 0 && !slices.Contains(named, database):
+		c.tell(n, "canary", fmt.Sprintf("the source does not save database %q", database), "name a table of a database that is saved")
+	}
+}
+
 // mariadb gives what it shares with postgres the defaults of its own.
 func (c checker) mariadb(s *Source, n *node) {
 	if len(n.written("host")) == 0 {
@@ -96,6 +116,7 @@ func (c checker) threeModes(s *Source, n *node) {
 
 // server checks which databases of a server are saved and how it is reached.
 func (c checker) server(s *Source, n *node) {
+	c.canary(s, n)
 	c.method(s, n)
 	c.reached(s, n)
 }

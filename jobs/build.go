@@ -42,6 +42,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			Method: s.Method, Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, CA: s.CA, Bin: s.Bin, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now,
+			Canary: sources.Canary{Table: s.Canary, Row: r.Config.Site.Code + "/" + job.Name},
 		}, nil
 	case "redis":
 		password, err := r.password(s)
@@ -61,6 +62,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 			Host: s.Host, Port: s.Port, User: s.User, Password: password,
 			Database: s.Database, Databases: s.Databases, All: s.All,
 			SSLMode: s.SSLMode, Bin: s.Bin, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now,
+			Canary: sources.Canary{Table: s.Canary, Row: r.Config.Site.Code + "/" + job.Name},
 		}
 		if s.Method == "basebackup" {
 			return &sources.PostgresCluster{Server: p}, nil

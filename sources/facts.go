@@ -32,6 +32,8 @@ type FactsPlan struct {
 	Now func() time.Time
 	// Contents are the tables whose contents are read; nil means as Mode says.
 	Contents map[string]bool
+	// Canaries are the facts of values that are looked for.
+	Canaries []Fact
 }
 
 // PlanFor returns how facts of a part are taken to be held against want: the contents of
@@ -39,8 +41,12 @@ type FactsPlan struct {
 func PlanFor(want []Fact, part string) FactsPlan {
 	plan := FactsPlan{Mode: ModeCounts, Contents: map[string]bool{}}
 	for _, f := range want {
-		if f.Kind == FactContent && f.Part == part {
+		switch {
+		case f.Part != part:
+		case f.Kind == FactContent:
 			plan.Mode, plan.Contents[f.Of] = ModeFull, true
+		case f.Kind == FactCanary:
+			plan.Canaries = append(plan.Canaries, f)
 		}
 	}
 	return plan
@@ -93,8 +99,22 @@ func (c factsClock) left() time.Duration {
 	return max(c.until.Sub(c.now()), 0)
 }
 
+// share is how long one table of several may take: one that is slower than its size
+// tells must not use up the time of all. The last one may take all that is left.
+func (c factsClock) share(last bool) time.Duration {
+	if last {
+		return c.left()
+	}
+	return c.left() * 3 / 4
+}
+
 // reason is why a fact is skipped that there was no time for.
-func (c factsClock) reason() string { return fmt.Sprintf("the time for facts, %s, was up", c.limit) }
+func (c factsClock) reason() string {
+	if c.up() {
+		return fmt.Sprintf("the time for facts, %s, was up", c.limit)
+	}
+	return fmt.Sprintf("it took more than its share of the time for facts, %s", c.limit)
+}
 
 // skippedLocked is why a fact is skipped of a table that somebody has for himself.
 const skippedLocked = "somebody had the table locked"

@@ -57,6 +57,8 @@ type MariaDB struct {
 	// FactsLimit is how long the facts of each database may take; 0 means until all
 	// are taken.
 	FactsLimit time.Duration
+	// Canary is planted in the database that its table names.
+	Canary Canary
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -100,6 +102,9 @@ func (m *MariaDB) Prepare(ctx context.Context, scratch string) (_ Payload, err e
 	}
 	program, err := m.program(ctx, server)
 	if err != nil {
+		return Payload{}, err
+	}
+	if err := m.plantable(ctx, server, names); err != nil {
 		return Payload{}, err
 	}
 	options, err := m.optionFile(scratch)
@@ -159,7 +164,7 @@ func (m *MariaDB) check() error {
 			return refuse(fmt.Sprintf("database %q is the server's own", name), "leave it out: users and grants are saved with every run")
 		}
 	}
-	return nil
+	return m.Canary.check()
 }
 
 func (m *MariaDB) plan() FactsPlan {

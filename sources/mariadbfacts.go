@@ -60,7 +60,11 @@ func mariaFacts(ctx context.Context, conn *sql.Conn, database string, plan Facts
 	}
 	facts = append(append(facts, schema), counters...)
 	read, err := (&mariaReading{conn: conn, plan: plan, clock: plan.start(), live: plan.Limit > 0}).read(ctx, tables)
-	return append(facts, read...), err
+	if err != nil {
+		return nil, err
+	}
+	canaries, err := mariaCanaries(ctx, conn, database, plan.Canaries)
+	return slices.Concat(facts, read, canaries), err
 }
 
 // A mariaSurvey is what no snapshot covers, at one moment.
@@ -106,6 +110,12 @@ func (s *mariaSurvey) tight(ctx context.Context, conn *sql.Conn) ([]Fact, error)
 	all, err := mariaServer(ctx, conn, s.stream.database)
 	if err != nil {
 		return nil, err
+	}
+	if planted := s.stream.canary; planted != nil {
+		if err := s.stream.source.seen(ctx, conn, *planted); err != nil {
+			return nil, err
+		}
+		all = append(all, *planted)
 	}
 	rows, err := s.read(ctx, conn)
 	return append(all, rows...), err

@@ -42,15 +42,13 @@ func (r *mariaReading) read(ctx context.Context, tables []mariaTable) ([]Fact, e
 		if !r.clock.limited() && hashed(t) {
 			continue // counted while it is hashed
 		}
-		if err := r.table(ctx, t, false); err != nil {
+		if err := r.table(ctx, t, false, false); err != nil {
 			return nil, err
 		}
 	}
-	for _, t := range tables {
-		if !hashed(t) || r.skipped[t.of()] != "" {
-			continue
-		}
-		if err := r.table(ctx, t, true); err != nil {
+	rest := slices.DeleteFunc(slices.Clone(tables), func(t mariaTable) bool { return !hashed(t) || r.skipped[t.of()] != "" })
+	for i, t := range rest {
+		if err := r.table(ctx, t, true, i == len(rest)-1); err != nil {
 			return nil, err
 		}
 	}
@@ -72,13 +70,13 @@ func (r *mariaReading) facts(tables []mariaTable) []Fact {
 }
 
 // table counts the rows of a table, or counts and hashes them.
-func (r *mariaReading) table(ctx context.Context, t mariaTable, contents bool) error {
+func (r *mariaReading) table(ctx context.Context, t mariaTable, contents, last bool) error {
 	of := t.of()
 	if r.clock.up() {
 		r.skipped[of] = r.clock.reason()
 		return nil
 	}
-	n, sum, err := r.ask(ctx, t, contents)
+	n, sum, err := r.ask(ctx, t, contents, last)
 	var me *mysql.MySQLError
 	number := uint16(0)
 	if errors.As(err, &me) {
@@ -110,12 +108,12 @@ func (r *mariaReading) table(ctx context.Context, t mariaTable, contents bool) e
 }
 
 // ask puts the statement for one table, which the server ends when time is up.
-func (r *mariaReading) ask(ctx context.Context, t mariaTable, contents bool) (n, sum string, err error) {
+func (r *mariaReading) ask(ctx context.Context, t mariaTable, contents, last bool) (n, sum string, err error) {
 	digest := "0"
 	if contents {
 		digest = "COALESCE(SUM(CAST(CONV(LEFT(MD5(CONCAT_WS('|', " + strings.Join(t.columns, ", ") + ")), 16), 16, 10) AS UNSIGNED)), 0)"
 	}
-	left := r.clock.left().Milliseconds() + 1
+	left := r.clock.share(last).Milliseconds() + 1
 	before, hint := "", ""
 	switch {
 	case r.clock.limited() && r.mysql:

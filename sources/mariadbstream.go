@@ -54,6 +54,7 @@ type mariaStream struct {
 	program, options string
 	facts            []Fact // valid when the feed is done
 	missed           error  // why there are none, valid then
+	canary           *Fact  // that was planted in this database; nil: none
 }
 
 // start makes the pipes, and the goroutines that wait at them.
@@ -144,6 +145,11 @@ func (d *mariaStream) save(ctx context.Context, pipe io.Writer) (facts func(cont
 	before, err := d.survey(ctx, conn)
 	if err != nil {
 		return none, errors.Join(m.fault("survey "+quoteMaria(d.database), err), conn.Close())
+	}
+	if database, _ := m.Canary.name(); database == d.database && m.Canary.Table != "" {
+		if d.canary, err = m.plant(ctx, conn); err != nil {
+			return none, errors.Join(err, conn.Close())
+		}
 	}
 	out := &dumpWatch{w: pipe, opened: make(chan struct{})}
 	dumping, err := d.freeze(ctx, conn, out)

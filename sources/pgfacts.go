@@ -56,7 +56,9 @@ func PostgresFacts(ctx context.Context, conn *pgx.Conn, plan FactsPlan) ([]Fact,
 	if err != nil {
 		return nil, err
 	}
-	for _, batch := range s.contents() {
+	batches := s.contents()
+	for i, batch := range batches {
+		batch.last = i == len(batches)-1
 		if err := batch.read(ctx, clock); err != nil {
 			return nil, err
 		}
@@ -99,6 +101,11 @@ func surveyPostgres(ctx context.Context, conn *pgx.Conn, plan FactsPlan, clock f
 	if s.tables, err = pgTables(ctx, conn); err != nil {
 		return nil, err
 	}
+	canaries, err := pgCanaries(ctx, conn, plan.Canaries)
+	if err != nil {
+		return nil, err
+	}
+	s.database = append(s.database, canaries...)
 	return s, s.count(ctx, clock)
 }
 

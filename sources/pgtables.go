@@ -100,6 +100,7 @@ type pgBatch struct {
 	tables   []*pgTable
 	contents bool // and not only how many rows they have
 	bytes    int64
+	last     bool // nothing is read after it
 }
 
 // batches makes batches of tables, small ones first.
@@ -171,8 +172,9 @@ func (b *pgBatch) read(ctx context.Context, clock factsClock) error {
 		b.skip(clock.reason())
 		return nil
 	case len(b.tables) > 1 && b.conn.PgConn().TxStatus() != 'E':
-		for _, t := range b.tables {
-			if err := (&pgBatch{conn: b.conn, tables: []*pgTable{t}, contents: b.contents}).read(ctx, clock); err != nil {
+		for i, t := range b.tables {
+			one := &pgBatch{conn: b.conn, tables: []*pgTable{t}, contents: b.contents, last: b.last && i == len(b.tables)-1}
+			if err := one.read(ctx, clock); err != nil {
 				return err
 			}
 		}
@@ -181,7 +183,7 @@ func (b *pgBatch) read(ctx context.Context, clock factsClock) error {
 		b.skip(skippedLocked)
 		return nil
 	case clock.limited() && state == "57014":
-		b.skip("the server ended the query")
+		b.skip(clock.reason())
 		return nil
 	case clock.limited() && state == "42P01": // undefined_table
 		b.skip("the table was dropped during the backup")
@@ -200,9 +202,9 @@ func (b *pgBatch) skip(why string) {
 // is ended takes its transaction down otherwise, and the locks on the tables go with it.
 func (b *pgBatch) ask(ctx context.Context, clock factsClock) (err error) {
 	if clock.limited() {
-		left := clock.left()
+		left := clock.share(b.last)
 		if len(b.tables) > 1 {
-			left /= 2 // the other half is for one by one
+			left = clock.left() / 2 // the other half is for one by one
 		}
 		guard := fmt.Sprintf("SAVEPOINT saoluu; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d", left.Milliseconds()+1, factsLockWait.Milliseconds())
 		if _, err := b.conn.Exec(ctx, guard, pgx.QueryExecModeSimpleProtocol); err != nil {

@@ -102,6 +102,16 @@ func (v *pgViews) open(ctx context.Context, name string) error {
 	return view.open(ctx)
 }
 
+// planted fails when no database has the table of the canary.
+func (v *pgViews) planted() error {
+	c := v.source.Canary
+	if c.Table == "" || slices.ContainsFunc(v.all, func(view *pgView) bool { return view.canary != nil }) {
+		return nil
+	}
+	return fault.New(fault.Failed, v.source.server(), fmt.Errorf("none of the databases has the canary's table %s", c.Table),
+		"make it in one of them: "+newPGCanary(c).made)
+}
+
 // parts spells out the dumps.
 func (v *pgViews) parts(ctx context.Context, scratch string) ([]Part, error) {
 	p, first := v.source, v.all[0]
@@ -140,10 +150,11 @@ func (v *pgViews) facts(ctx context.Context) ([]Fact, error) {
 		batches = append(batches, survey.contents()...)
 	}
 	slices.SortStableFunc(batches, func(a, b *pgBatch) int { return cmp.Compare(a.bytes, b.bytes) })
-	for _, batch := range batches {
+	for i, batch := range batches {
+		batch.last = i == len(batches)-1
 		if err := batch.read(ctx, clock); err != nil {
-			i := slices.IndexFunc(v.all, func(view *pgView) bool { return view.conn == batch.conn })
-			return nil, v.all[i].source.fault("read the facts", err)
+			at := slices.IndexFunc(v.all, func(view *pgView) bool { return view.conn == batch.conn })
+			return nil, v.all[at].source.fault("read the facts", err)
 		}
 	}
 	var all []Fact
@@ -183,6 +194,9 @@ func (v *pgView) settled(facts []Fact) []Fact {
 	facts = slices.DeleteFunc(facts, func(f Fact) bool {
 		return f.Kind == FactSequence && v.sequences[f.Of] != f.Value
 	})
+	if v.canary != nil {
+		facts = append(facts, *v.canary)
+	}
 	if !v.passwords {
 		facts = append(facts, Fact{Part: partGlobals, Kind: FactSkipped, Value: "roles are saved without their passwords, which this user may not read"})
 	}

@@ -63,6 +63,8 @@ type Postgres struct {
 	FactsMode string
 	// FactsLimit is how long the facts may take; 0 means until all are taken.
 	FactsLimit time.Duration
+	// Canary is planted in every database that has its table, and at least in one.
+	Canary Canary
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -95,6 +97,9 @@ func (p *Postgres) Prepare(ctx context.Context, scratch string) (_ Payload, err 
 		if err := views.open(ctx, name); err != nil {
 			return Payload{}, err
 		}
+	}
+	if err := views.planted(); err != nil {
+		return Payload{}, err
 	}
 	parts, err := views.parts(ctx, scratch)
 	if err != nil {
@@ -154,7 +159,7 @@ func (p *Postgres) check() error {
 	case p.FactsMode != "" && p.FactsMode != ModeFull && p.FactsMode != ModeCounts:
 		return refuse(fmt.Sprintf("unknown way %q to take facts", p.FactsMode), "use full or counts")
 	}
-	return nil
+	return p.Canary.check()
 }
 
 func (p *Postgres) plan() FactsPlan {
@@ -263,11 +268,15 @@ type pgView struct {
 	snapshot  string
 	passwords bool              // password hashes may be read
 	sequences map[string]string // as they were before the dump began
+	canary    *Fact             // nil: none is planted in this database
 }
 
 // open begins the transaction whose snapshot everything reads in.
 func (v *pgView) open(ctx context.Context) error {
 	p := v.source
+	if err := v.plant(ctx); err != nil {
+		return err
+	}
 	if err := settle(ctx, v.conn); err != nil {
 		return p.fault("prepare the session", err)
 	}
@@ -284,8 +293,21 @@ func (v *pgView) open(ctx context.Context) error {
 	if err := v.permitted(ctx); err != nil {
 		return err
 	}
+	if v.canary != nil {
+		if err := newPGCanary(p.Canary).seen(ctx, p, v.conn, *v.canary); err != nil {
+			return err
+		}
+	}
 	v.sequences, err = pgSequences(ctx, v.conn)
 	return p.fault("read the sequences", err)
+}
+
+// plant plants the canary of this database. One of several need not have its table.
+func (v *pgView) plant(ctx context.Context) (err error) {
+	if v.source.Canary.Table != "" {
+		v.canary, err = newPGCanary(v.source.Canary).plant(ctx, v.source, v.conn, v.part != partDatabase)
+	}
+	return err
 }
 
 // permitted fails before the night is spent when there is a table that may not

@@ -86,6 +86,7 @@ const (
 	FactIdentifier = "identifier"    // of a PostgreSQL cluster, as it was made
 	FactLeast      = "rows at least" // rows, or keys that do not expire, that were there all the while the copy was made
 	FactSequence   = "sequence"      // last value given out; a copy must not be behind it
+	FactCanary     = "canary"        // value planted just before the backup
 	FactSample     = "sample"        // how the facts were chosen; says nothing about the data
 	FactSkipped    = "skipped"       // a fact that could not be taken consistently, and why
 	FactUnread     = "unread"        // why rows or content of a table have no fact

@@ -55,13 +55,13 @@ type sqliteReading struct {
 }
 
 // within runs one query of the reading and says why it was not answered; "" when it was.
-func (r *sqliteReading) within(ctx context.Context, query func(ctx context.Context) error) (skipped string, _ error) {
+func (r *sqliteReading) within(ctx context.Context, last bool, query func(ctx context.Context) error) (skipped string, _ error) {
 	if r.clock.up() {
 		return r.clock.reason(), nil
 	}
 	inner, cancel := ctx, context.CancelFunc(func() {})
 	if r.clock.limited() {
-		inner, cancel = context.WithTimeout(ctx, r.clock.left())
+		inner, cancel = context.WithTimeout(ctx, r.clock.share(last))
 	}
 	defer cancel()
 	err := query(inner)
@@ -82,7 +82,7 @@ func (r *sqliteReading) read(ctx context.Context, tables []string) ([]Fact, erro
 	var facts []Fact
 	rows := map[string]int64{}
 	for _, table := range tables {
-		skipped, err := r.within(ctx, func(ctx context.Context) error {
+		skipped, err := r.within(ctx, false, func(ctx context.Context) error {
 			var n int64
 			err := r.db.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteName(table)).Scan(&n)
 			if err == nil {
@@ -108,8 +108,8 @@ func (r *sqliteReading) read(ctx context.Context, tables []string) ([]Fact, erro
 		return !counted || !r.plan.wants(table)
 	})
 	slices.SortStableFunc(tables, func(a, b string) int { return cmp.Compare(rows[a], rows[b]) })
-	for _, table := range tables {
-		fact, err := r.content(ctx, table)
+	for i, table := range tables {
+		fact, err := r.content(ctx, table, i == len(tables)-1)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +159,7 @@ func sqliteTables(ctx context.Context, db *sql.DB) ([]string, error) {
 // data: a collation of the application's is missing here, for example.
 func (r *sqliteReading) integrity(ctx context.Context) (Fact, error) {
 	var first string
-	skipped, err := r.within(ctx, func(ctx context.Context) error {
+	skipped, err := r.within(ctx, false, func(ctx context.Context) error {
 		err := r.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&first)
 		if err != nil && ctx.Err() == nil && !strings.Contains(err.Error(), "no such") {
 			first, err = err.Error(), nil
@@ -173,9 +173,9 @@ func (r *sqliteReading) integrity(ctx context.Context) (Fact, error) {
 }
 
 // content is the digest of a table's rows.
-func (r *sqliteReading) content(ctx context.Context, table string) (Fact, error) {
+func (r *sqliteReading) content(ctx context.Context, table string, last bool) (Fact, error) {
 	fact := Fact{Kind: FactContent, Of: table}
-	skipped, err := r.within(ctx, func(ctx context.Context) error {
+	skipped, err := r.within(ctx, last, func(ctx context.Context) error {
 		columns, err := sqliteColumns(ctx, r.db, table)
 		if err != nil {
 			return err

@@ -48,6 +48,12 @@ type RestorePart struct {
 // IsCluster reports whether the part is the files of a whole PostgreSQL server.
 func (p RestorePart) IsCluster() bool { return sources.IsCluster(p.Name) }
 
+// IsMariabackup reports whether the part is the files of a whole MariaDB server.
+func (p RestorePart) IsMariabackup() bool { return sources.IsMariabackup(p.File) }
+
+// isServer reports whether the part is the files of a whole server, of either kind.
+func (p RestorePart) isServer() bool { return p.IsCluster() || p.IsMariabackup() }
+
 // PlanRestore chooses the copy and checks that the destination may be written.
 // A destination that exists is refused unless overwrite is said.
 func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to string, overwrite bool) (RestorePlan, error) {
@@ -80,7 +86,7 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 		p.Parts = append(p.Parts, add)
 	}
 	switch op := fmt.Sprintf("restore %q", job.Name); {
-	case kind != "" && slices.ContainsFunc(run.Parts, func(part catalog.Part) bool { return sources.IsCluster(part.Name) }):
+	case kind != "" && slices.ContainsFunc(run.Parts, func(part catalog.Part) bool { return sources.IsCluster(part.Name) || sources.IsMariabackup(part.File) }):
 		return p, fault.New(fault.Usage, op, errors.New("the run holds the files of a whole server, which no other server can load"), "restore it to a folder with --to DIR, and start a server there")
 	case pick.Part != "" && len(p.Parts) == 0:
 		return p, fault.New(fault.Usage, op, fmt.Errorf("run %s has no part %q", run.Run, pick.Part), "leave --part out to see the parts in the plan")
@@ -130,18 +136,18 @@ func (p RestorePlan) placed() (RestorePlan, error) {
 		p.Kind = "file"
 	}
 	p = p.placedImage()
-	cluster := slices.ContainsFunc(p.Parts, RestorePart.IsCluster)
-	if cluster {
+	server := slices.ContainsFunc(p.Parts, RestorePart.isServer)
+	if server {
 		p.Kind = "dir"
 	}
-	if p.Overwrite && !cluster {
+	if p.Overwrite && !server {
 		return p, nil
 	}
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return p, nil
-	case cluster && len(entries) > 0:
+	case server && len(entries) > 0:
 		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is not empty, and the files of a server must lie alone", path), "choose an empty folder, or one that is not there yet")
 	case p.Kind == "file", p.Kind == "device", len(entries) > 0, err != nil:
 		return p, fault.New(fault.Refused, op, fmt.Errorf("%s is there already", path), "choose another destination, or say --overwrite")
@@ -218,8 +224,8 @@ func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePar
 		})
 		return s.Bytes, err
 	}
-	if part.IsCluster() {
-		return r.unpackCluster(ctx, p, part, from)
+	if part.isServer() {
+		return r.unpackServer(ctx, p, part, from)
 	}
 	path := p.To
 	if p.Kind == "dir" {

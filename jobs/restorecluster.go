@@ -19,10 +19,31 @@ import (
 // the stream they came in has its digest. No server starts on the folder around it.
 const partialCluster = ".saoluu-partial"
 
-// unpackCluster brings the files of a PostgreSQL server back as a data folder. On
-// error the folder is as empty as before.
-func (r *Runner) unpackCluster(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo) (n int64, err error) {
+// A files is how the files of one kind of server become a data folder.
+type files struct {
+	unpack func(ctx context.Context, stream io.Reader, dir string) error
+	finish func(ctx context.Context, dir string) error // once the stream is known to be right; nil: nothing is left to do
+	last   string                                      // what a server cannot start without
+}
+
+// filesOf chooses by the part; it fails when a program is missing.
+func (r *Runner) filesOf(ctx context.Context, p RestorePlan, part RestorePart) (files, error) {
+	if sources.IsMariabackup(part.File) {
+		return r.mariaFiles(ctx, p)
+	}
+	return files{last: "global", unpack: func(ctx context.Context, stream io.Reader, dir string) error {
+		return sources.UnpackCluster(ctx, stream, dir, ownerOnceMore)
+	}}, nil
+}
+
+// unpackServer brings the files of a server back as a data folder. On error the folder
+// is as empty as before.
+func (r *Runner) unpackServer(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo) (n int64, err error) {
 	op := fmt.Sprintf("restore %q", p.Job.Name)
+	f, err := r.filesOf(ctx, p, part)
+	if err != nil {
+		return 0, err
+	}
 	_, stat := os.Lstat(p.To)
 	partial := filepath.Join(p.To, partialCluster)
 	if err := os.MkdirAll(partial, 0o700); err != nil {
@@ -36,7 +57,7 @@ func (r *Runner) unpackCluster(ctx context.Context, p RestorePlan, part RestoreP
 			}
 		}
 	}()
-	sum, n, err := r.unpackStream(ctx, p, part, from, partial)
+	sum, n, err := r.unpackStream(ctx, p, part, from, func(stream io.Reader) error { return f.unpack(ctx, stream, partial) })
 	if err != nil {
 		return n, err
 	}
@@ -44,15 +65,21 @@ func (r *Runner) unpackCluster(ctx context.Context, p RestorePlan, part RestoreP
 		return n, fault.New(fault.Damaged, op, fmt.Errorf("part %q reads back with another digest than it was saved with", part.Name),
 			"restore an older run with --date, or another target with --target")
 	}
-	return n, settleCluster(p.To, partial)
+	if f.finish != nil {
+		r.show(Progress{Job: p.Job.Name, Step: "prepare the files"})
+		if err := f.finish(ctx, partial); err != nil {
+			return n, err
+		}
+	}
+	return n, settleServer(p.To, partial, f.last)
 }
 
 // unpackStream unpacks while it reads.
-func (r *Runner) unpackStream(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo, dir string) (sum string, n int64, err error) {
+func (r *Runner) unpackStream(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo, unpack func(io.Reader) error) (sum string, n int64, err error) {
 	reader, writer := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
-		err := sources.UnpackCluster(ctx, reader, dir, ownerOnceMore)
+		err := unpack(reader)
 		_ = reader.CloseWithError(err) // ends the stream when it cannot be unpacked
 		unpacked <- err
 	}()
@@ -73,9 +100,9 @@ func ownerOnceMore(root *os.Root, name string, uid, gid int) error {
 	return root.Lchown(name, uid, gid)
 }
 
-// settleCluster moves the files to their place, last what a server cannot start
+// settleServer moves the files to their place, last what a server cannot start
 // without, and makes the folder theirs. On error they are all gone.
-func settleCluster(dir, partial string) (err error) {
+func settleServer(dir, partial, last string) (err error) {
 	entries, err := os.ReadDir(partial)
 	if err != nil {
 		return err
@@ -88,7 +115,6 @@ func settleCluster(dir, partial string) (err error) {
 			}
 		}
 	}()
-	const last = "global"
 	move := func(name string) error {
 		moved = append(moved, filepath.Join(dir, name))
 		return os.Rename(filepath.Join(partial, name), filepath.Join(dir, name))

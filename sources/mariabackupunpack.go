@@ -89,7 +89,7 @@ func (u Unpacker) Prepare(ctx context.Context, dir string, spell func(path strin
 		return err
 	}
 	whole := false
-	c := spell(u.mariabackup, slices.Concat([]string{"--no-defaults", "--prepare", "--target-dir=" + dir, "--use-memory=256M"}, settings)...)
+	c := spell(u.mariabackup, slices.Concat([]string{"--no-defaults", "--prepare", "--target-dir=" + dir, "--tmpdir=" + dir, "--use-memory=256M"}, settings)...)
 	c.StderrLine = func(line []byte) { whole = bytes.HasSuffix(bytes.TrimSpace(line), completedOK) }
 	if _, err := command.Run(ctx, c); err != nil {
 		return unpackFault(op, err)

@@ -159,30 +159,35 @@ func (s *mariaSurvey) steady(after *mariaSurvey) []Fact {
 			all = append(all, f)
 		}
 	}
+	was, is := byTable(s.loose), byTable(after.loose)
 	for _, t := range s.tables {
 		switch of := t.of(); {
 		case t.snapshot(), t.sequence:
 		case s.touched[of] == "":
 			all = append(all, Fact{Kind: FactUnread, Of: of, Value: "engine " + t.engine + " has no snapshot, and does not tell whether the table changed during the backup"})
-		case s.touched[of] == after.touched[of] && len(unreadOf(after.loose, of)) > 0:
-			all = append(all, unreadOf(after.loose, of)...)
-		case s.touched[of] != after.touched[of] || !slices.Equal(about(s.loose, of), about(after.loose, of)):
+		case s.touched[of] == after.touched[of] && len(unreadOf(is[of])) > 0:
+			all = append(all, unreadOf(is[of])...)
+		case s.touched[of] != after.touched[of] || !slices.Equal(was[of], is[of]):
 			all = append(all, Fact{Kind: FactUnread, Of: of, Value: "engine " + t.engine + " has no snapshot, and the table changed during the backup"})
 		default:
-			all = append(all, about(s.loose, of)...)
+			all = append(all, was[of]...)
 		}
 	}
 	return all
 }
 
-// about keeps the facts of one table.
-func about(facts []Fact, of string) []Fact {
-	return slices.DeleteFunc(slices.Clone(facts), func(f Fact) bool { return f.Of != of })
+// byTable sorts facts by what they are of.
+func byTable(facts []Fact) map[string][]Fact {
+	all := map[string][]Fact{}
+	for _, f := range facts {
+		all[f.Of] = append(all[f.Of], f)
+	}
+	return all
 }
 
 // unreadOf are the facts of one table that say why it has no others.
-func unreadOf(facts []Fact, of string) []Fact {
-	return slices.DeleteFunc(about(facts, of), func(f Fact) bool { return f.Kind != FactUnread })
+func unreadOf(facts []Fact) []Fact {
+	return slices.DeleteFunc(slices.Clone(facts), func(f Fact) bool { return f.Kind != FactUnread })
 }
 
 // mariaServer takes version and collation.

@@ -95,6 +95,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	if slices.ContainsFunc(p.Parts, jobs.RestorePart.IsCluster) {
 		fmt.Fprintln(os.Stderr, "saoluu:   it becomes the data folder of a PostgreSQL server: docs/how-to/postgres.md says how it is started")
 	}
+	if slices.ContainsFunc(p.Parts, jobs.RestorePart.IsMariabackup) {
+		fmt.Fprintln(os.Stderr, "saoluu:   it becomes the data folder of a MariaDB server: docs/how-to/mariadb.md says how it is started")
+	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(os.Stderr, "saoluu: warning: %s\n", clip(safe(w)))
 	}

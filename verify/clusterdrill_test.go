@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,4 +251,38 @@ func TestClusterDrillOfNothing(t *testing.T) {
 	r := newRig(t)
 	q := r.backup(t, "postgres", &sources.PostgresCluster{Server: sources.Postgres{Host: s.Sockets, User: s.Superuser, Now: backupTime}})
 	expect(t, r.test(t, q), NotConfigured, LevelRestored, "data")
+}
+
+// A scratch folder that is full while the files are unpacked is no damage.
+func TestClusterScratchFull(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	var text bytes.Buffer
+	w := tar.NewWriter(&text)
+	if err := w.WriteHeader(&tar.Header{Name: "base/1/1", Typeflag: tar.TypeReg, Mode: 0o600, Size: 4 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 4<<20)); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "cluster.tar")
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	small := t.TempDir()
+	if err := syscall.Mount("none", small, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		if err := syscall.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := &cluster{tenant: &tenant{dir: small}}
+	var found *finding
+	if err := c.unpack(t.Context(), file); errors.As(err, &found) || fault.KindOf(err) != fault.NoSpace {
+		t.Errorf("error = %v (%s), want %s", err, fault.KindOf(err), fault.NoSpace)
+	}
 }

@@ -20,10 +20,10 @@ func pgBin() (string, error) {
 }
 
 // pg start makes and starts a throwaway server and puts its socket folder into
-// $PGHOST; pg stop stops it. It runs as "postgres" when the test runs as root.
+// $PGHOST; pg stop stops it, pg restart too, at once, and starts it again. It runs as "postgres" when the test runs as root.
 func pgCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: pg start|stop")
+		ts.Fatalf("usage: pg start|stop|restart")
 	}
 	bin, err := pgBin()
 	ts.Check(err)
@@ -42,8 +42,11 @@ func pgCommand(ts *testscript.TestScript, neg bool, args []string) {
 			"-o", fmt.Sprintf("-c fsync=off -c listen_addresses='' -c unix_socket_directories=%s", dir))
 	case "stop":
 		pgStop(ts, bin)
+	case "restart":
+		data := filepath.Join(ts.Getenv("PGHOST"), "data")
+		pgRun(ts, filepath.Join(bin, "pg_ctl"), "-D", data, "-w", "-m", "immediate", "-l", filepath.Join(ts.Getenv("PGHOST"), "log"), "restart")
 	default:
-		ts.Fatalf("usage: pg start|stop")
+		ts.Fatalf("usage: pg start|stop|restart")
 	}
 }
 

@@ -95,13 +95,14 @@ type ExitError struct {
 	Stderr string         // the last 4,096 bytes, secrets blanked
 }
 
-// Error names the program, its status, and the last line of its stderr.
+// Error names the program, its status, and the line of its stderr that says most: the
+// last one, or the error that the last one is a detail of.
 func (e *ExitError) Error() string {
 	how := fmt.Sprintf("exit status %d", e.Code)
 	if e.Signal != 0 {
 		how = fmt.Sprintf("ended by signal %d (%s)", int(e.Signal), e.Signal)
 	}
-	if last := lastLine(e.Stderr); last != "" {
+	if last := tellingLine(e.Stderr); last != "" {
 		return e.Name + ": " + how + ": " + last
 	}
 	return e.Name + ": " + how

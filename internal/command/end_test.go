@@ -185,3 +185,22 @@ func TestEscapedHolderOfTheOutputIsAnError(t *testing.T) {
 		t.Errorf("got %v with output %q", err, out.String())
 	}
 }
+
+// The line that says why is shown, which is not always the last one.
+func TestTellingLine(t *testing.T) {
+	const dump = "pg_dump: warning: x\npg_dump: error: Dumping failed: PQgetCopyData() failed.\n" +
+		"pg_dump: detail: Error message from server: server closed the connection\n\tThis probably means\npg_dump: detail: Command was: COPY t TO stdout;\n"
+	for stderr, want := range map[string]string{
+		"":                          "",
+		"one\ntwo\n\n":              "two",
+		dump:                        "pg_dump: error: Dumping failed: PQgetCopyData() failed. Error message from server: server closed the connection",
+		"pg_dump: detail: alone":    "pg_dump: detail: alone",
+		"a: error: b\na: detail: c": "a: error: b c",
+		"x: error: b\na: detail: c": "a: detail: c",
+		"a: error: b\nmore\na: detail: c\na: detail: d": "a: error: b",
+	} {
+		if got := (&ExitError{Name: "p", Code: 1, Stderr: stderr}).Error(); got != strings.TrimSuffix("p: exit status 1: "+want, ": ") {
+			t.Errorf("%q: %s, want %q", stderr, got, want)
+		}
+	}
+}

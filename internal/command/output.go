@@ -118,6 +118,27 @@ func Blank(s string, secrets []string) string {
 	return s
 }
 
+// tellingLine returns the last line of s or, where that is no more than a detail in the
+// manner of PostgreSQL's programs ("NAME: detail: …"), the error it belongs to with its
+// first detail, which holds what the server said.
+func tellingLine(s string) string {
+	last := lastLine(s)
+	name, _, ok := strings.Cut(last, ": detail: ")
+	if !ok || strings.Contains(name, " ") {
+		return last
+	}
+	at := strings.LastIndex("\n"+s, "\n"+name+": error: ")
+	if at < 0 {
+		return last
+	}
+	line, rest, _ := strings.Cut(s[at:], "\n")
+	detail, _, _ := strings.Cut(rest, "\n")
+	if text, ok := strings.CutPrefix(detail, name+": detail: "); ok {
+		line += " " + text
+	}
+	return lastLine(line)
+}
+
 // lastLine returns the last line of s that is not blank, cut to 500 bytes.
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)

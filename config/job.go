@@ -329,8 +329,9 @@ type Check struct {
 	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
 
 	// A program and its arguments that looks at what was restored, for files, command,
-	// mongodb, sqlserver and oracle sources: {} stands for its path, of a file or a folder. Exit status 0 is
-	// good. It sees the system's programs, what was restored, and nothing else, except
+	// mongodb, sqlserver and oracle sources: {} stands for its path, of a file or a
+	// folder. Exit status 0 is good, 125 to 127 say that it could not look, any other is
+	// damage. It sees the system's programs, what was restored, and nothing else, except
 	// what read, write and network give it. A sqlserver or oracle source needs one such
 	// check to pass its restore test: nothing but the engine itself can tell.
 	// Example: run = ["/usr/sbin/slapadd", "-u", "-l", "{}"]

@@ -42,11 +42,11 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		job := r.Config.Jobs[name]
 		source, err := r.source(job)
 		if err == nil {
-			if locator, ok := source.(sources.Locator); ok {
-				_, err = locator.Locations(ctx)
-			}
-			if examiner, ok := source.(sources.Examiner); ok && err == nil {
+			if examiner, ok := source.(sources.Examiner); ok {
 				err = examiner.Examine(ctx)
+			}
+			if locator, ok := source.(sources.Locator); ok && err == nil {
+				_, err = locator.Locations(ctx)
 			}
 		}
 		all = append(all, Examined{fmt.Sprintf("job %q: source", name), err})

@@ -175,9 +175,9 @@ var sqlcmdVersion = regexp.MustCompile(`(?m)^Version(:?) v?(\d+)\.\d+`)
 
 func (s *SQLServer) program(ctx context.Context) (sqlcmd, error) {
 	path, err := vendorProgram(s.Bin, "sqlcmd", sqlcmdHint)
-	for _, dir := range []string{"/opt/mssql-tools18/bin", "/opt/mssql-tools/bin"} {
-		if err != nil && s.Bin == "" {
-			path, err = vendorProgram(dir, "sqlcmd", sqlcmdHint)
+	if err != nil && s.Bin == "" {
+		if found, ferr := command.LookPath("sqlcmd", "/opt/mssql-tools18/bin", "/opt/mssql-tools/bin"); ferr == nil {
+			path, err = found, nil
 		}
 	}
 	if err != nil {

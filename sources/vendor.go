@@ -87,9 +87,10 @@ func diagnose(op, said string, err error, troubles []trouble) error {
 	return fault.New(fault.Failed, op, errors.New(text), "run it by hand to see what it says")
 }
 
-// clipped is a line as an error shows it.
+// clipped is a line as an error shows it, without the time before a tab.
 func clipped(line string) string {
 	line = strings.ToValidUTF8(strings.TrimSpace(line), "?")
+	line = line[strings.LastIndexByte(line, '\t')+1:]
 	if len(line) > 500 {
 		line = strings.ToValidUTF8(line[:500], "") + "…"
 	}

@@ -22,7 +22,9 @@ func TestMongoDrill(t *testing.T) {
 		bin.Server(t, "mongo", all)
 	}
 	r := newRig(t)
-	source := func() *sources.MongoDB { return &sources.MongoDB{All: true, Oplog: true, Bin: bin.Bin, Now: backupTime} }
+	source := func() *sources.MongoDB {
+		return &sources.MongoDB{All: true, Oplog: true, Bin: bin.Bin, Now: backupTime}
+	}
 	t.Run("whole", func(t *testing.T) {
 		holds()
 		q := r.backup(t, "mongodb", source())

@@ -19,8 +19,8 @@ const restoredMark = "{}"
 // run has a program of the agency's own look at what was restored. It sees the
 // system's programs, what was restored and a folder of its own to write to, and what
 // the check gives it; no keys, nothing else of this machine (command.ConfineMain). Exit status
-// 0 is good, any other is a failed check; a program that cannot be started could not
-// look.
+// 0 is good; 125 to 127, or a program that cannot be started, could not look; any other
+// is a failed check.
 func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
 	part, err := f.choose(c.Part)
 	if err != nil {
@@ -65,7 +65,7 @@ func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
 	switch {
 	case err == nil:
 		a.OK, a.Actual = true, "exit status 0"
-	case errors.As(err, &exit) && exit.Signal == 0 && exit.Code != confineFailed:
+	case errors.As(err, &exit) && exit.Signal == 0 && (exit.Code < confineFailed || exit.Code > notFound):
 		a.Actual = fmt.Sprintf("exit status %d", exit.Code)
 		f.detail("%s: %s", a.Name, exit.Stderr)
 	default:
@@ -74,8 +74,13 @@ func (f *files) run(ctx context.Context, c Check, a *Assertion) error {
 	return nil
 }
 
-// confineFailed is what the shim returns when it could not start the program.
-const confineFailed = 125
+// confineFailed is what the shim returns when it could not start the program. Shells
+// use the two that follow for a program that they could not start, and a program may
+// use them all to say that it could not look.
+const (
+	confineFailed = 125
+	notFound      = 127
+)
 
 // choose returns a part by name; of no name, the first one.
 func (f *files) choose(part string) (restoredPart, error) {

@@ -1,5 +1,5 @@
 // Command standin plays programs that cannot be had for tests: mongodump, mongorestore
-// and mongod, sqlcmd of both kinds, expdp and rman. It is each of them by the name it
+// and mongod, sqlcmd of both kinds, expdp, impdp, sqlplus and rman. It is each of them by the name it
 // is started under, and is linked to under all of these names in one folder
 // (sourcetest.StandIns).
 //
@@ -25,7 +25,7 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	programs := map[string]func(args []string) int{
 		"mongodump": mongodump, "mongorestore": mongorestore, "mongod": mongod,
-		"sqlcmd": sqlcmd, "expdp": expdp, "rman": rman,
+		"sqlcmd": sqlcmd, "expdp": expdp, "impdp": impdp, "sqlplus": sqlplus, "rman": rman,
 	}
 	program, known := programs[name]
 	if !known {
@@ -36,7 +36,17 @@ func main() {
 }
 
 // home is the folder that the program lies in.
-func home() string { return filepath.Dir(os.Args[0]) }
+func home() string {
+	if strings.Contains(os.Args[0], "/") {
+		return filepath.Dir(os.Args[0])
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, os.Args[0])); err == nil {
+			return dir
+		}
+	}
+	return "."
+}
 
 // server reads what a server holds.
 func server(name string, into any) {

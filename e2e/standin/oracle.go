@@ -37,36 +37,106 @@ func oracleServer() oracle {
 
 func expdp(args []string) int {
 	db := oracleServer()
-	fmt.Fprint(os.Stderr, "\nExport: Release 19.0.0.0.0 - Production on Sun Nov 22 01:00:00 2026\nVersion 19.3.0.0.0\n\nCopyright (c) 1982, 2019, Oracle and/or its affiliates.  All rights reserved.\n")
+	p, status := db.parameters("Export", args)
+	if status != 0 {
+		return status
+	}
+	return db.export(p)
+}
+
+// parameters reads a parameter file and lets its user in.
+func (db oracle) parameters(program string, args []string) (map[string]string, int) {
+	fmt.Fprintf(os.Stderr, "\n%s: Release 19.0.0.0.0 - Production on Sun Nov 22 01:00:00 2026\nVersion 19.3.0.0.0\n\nCopyright (c) 1982, 2019, Oracle and/or its affiliates.  All rights reserved.\n", program)
 	if len(args) != 1 || !strings.HasPrefix(args[0], "PARFILE=") {
-		return fails(1, "LRM-00108: invalid positional parameter value '%s'", strings.Join(args, " "))
+		return nil, fails(1, "LRM-00108: invalid positional parameter value '%s'", strings.Join(args, " "))
 	}
 	text, err := os.ReadFile(strings.TrimPrefix(args[0], "PARFILE="))
 	if err != nil {
-		return fails(1, "LRM-00109: could not open parameter file '%s'", args[0])
+		return nil, fails(1, "LRM-00109: could not open parameter file '%s'", args[0])
 	}
 	p := map[string]string{}
 	for line := range strings.Lines(string(text)) {
-		key, value, err := parameter(strings.TrimSpace(line))
-		if err != "" {
-			return fails(1, "%s", err)
+		key, value, wrong := parameter(strings.TrimSpace(line))
+		if wrong != "" {
+			return nil, fails(1, "%s", wrong)
 		}
 		p[key] = value
 	}
-	if p["USERID"] != fmt.Sprintf(`%s/"%s"@%s`, db.User, db.Password, db.Address) {
-		if !strings.HasSuffix(p["USERID"], "@"+db.Address) {
-			return fails(1, "\nUDE-12541: operation generated ORACLE error 12541\nORA-12541: TNS:no listener")
-		}
-		return fails(1, "\nUDE-01017: operation generated ORACLE error 1017\nORA-01017: invalid username/password; logon denied")
+	if p["USERID"] == fmt.Sprintf(`%s/"%s"@%s`, db.User, db.Password, db.Address) {
+		fmt.Fprint(os.Stderr, "\nConnected to: Oracle Database 19c Standard Edition 2 Release 19.0.0.0.0 - Production\n")
+		return p, 0
 	}
-	return db.export(p)
+	if !strings.HasSuffix(p["USERID"], "@"+db.Address) {
+		return nil, fails(1, "\nUDE-12541: operation generated ORACLE error 12541\nORA-12541: TNS:no listener")
+	}
+	return nil, fails(1, "\nUDE-01017: operation generated ORACLE error 1017\nORA-01017: invalid username/password; logon denied")
+}
+
+// impdp reads a dump into schemas that are not there yet.
+func impdp(args []string) int {
+	db := oracleServer()
+	p, status := db.parameters("Import", args)
+	if status != 0 {
+		return status
+	}
+	from, to, _ := strings.Cut(p["REMAP_SCHEMA"], ":")
+	dump := filepath.Join(db.Directories[p["DIRECTORY"]], p["DUMPFILE"])
+	text, err := os.ReadFile(dump)
+	switch {
+	case err != nil:
+		return fails(1, "ORA-39001: invalid argument value\nORA-39000: bad dump file specification\nORA-31640: unable to open dump file \"%s\" for read\nORA-27037: unable to obtain file status", dump)
+	case !strings.HasPrefix(string(text), "CREATE USER"):
+		return fails(1, "ORA-39001: invalid argument value\nORA-39000: bad dump file specification\nORA-39143: dump file \"%s\" may be an original export dump file", dump)
+	case !strings.Contains(string(text), fmt.Sprintf("CREATE USER %q;", from)):
+		return fails(5, "ORA-39165: Schema %s was not found.\nJob \"X\".\"SYS_IMPORT_SCHEMA_01\" completed with 1 error(s) at Sun Nov 22 03:00:09 2026 elapsed 0 00:00:08", from)
+	}
+	rows := strings.Count(string(text), "INSERT\n")
+	if err := os.WriteFile(filepath.Join(home(), "servers", to+".rows"), fmt.Append(nil, rows), 0o644); err != nil {
+		return fails(98, "standin: %v", err)
+	}
+	fmt.Fprintf(os.Stderr, ". . imported \"%s\".\"VAN_BAN\"    40.53 KB     %d rows\n", to, rows)
+	return fails(0, "Job \"X\".\"SYS_IMPORT_SCHEMA_01\" successfully completed at Sun Nov 22 03:00:09 2026 elapsed 0 00:00:08")
+}
+
+// sqlplus runs the few statements that a restore test needs.
+func sqlplus(args []string) int {
+	db := oracleServer()
+	if len(args) != 4 || !slices.Equal(args[:3], []string{"-S", "-L", "/nolog"}) || !strings.HasPrefix(args[3], "@") {
+		return fails(1, "SP2-0306: Invalid option.")
+	}
+	text, err := os.ReadFile(args[3][1:])
+	if err != nil {
+		return fails(1, "SP2-0310: unable to open file %q", args[3][1:])
+	}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(strings.TrimRight(line, ";\n"))
+		switch {
+		case len(words) == 0, words[0] == "SET", words[0] == "WHENEVER", words[0] == "EXIT":
+		case words[0] == "CONNECT":
+			if strings.TrimSpace(line) != fmt.Sprintf(`CONNECT %s/"%s"@%s`, db.User, db.Password, db.Address) {
+				return fails(1, "ERROR:\nORA-01017: invalid username/password; logon denied\nSP2-0751: Unable to connect to Oracle.  Exiting SQL*Plus")
+			}
+		case words[0] == "DROP":
+			_ = os.Remove(filepath.Join(home(), "servers", words[2]+".rows"))
+		case words[0] == "SELECT":
+			rows, err := os.ReadFile(filepath.Join(home(), "servers", strings.TrimSuffix(words[3], ".VAN_BAN")+".rows"))
+			if err != nil {
+				fmt.Println("ORA-00942: table or view does not exist")
+				return 174 // 942 as eight bits hold it
+			}
+			fmt.Printf("%s\n", rows)
+		default:
+			return fails(1, "SP2-0734: unknown command beginning %q", line)
+		}
+	}
+	return 0
 }
 
 // parameter reads a line of a parameter file: a "#" that is not in quotes begins a
 // comment.
 func parameter(line string) (key, value, wrong string) {
 	key, value, found := strings.Cut(line, "=")
-	known := []string{"USERID", "JOB_NAME", "DIRECTORY", "DUMPFILE", "REUSE_DUMPFILES", "NOLOGFILE", "COMPRESSION", "FLASHBACK_TIME", "FULL", "SCHEMAS"}
+	known := []string{"USERID", "JOB_NAME", "DIRECTORY", "DUMPFILE", "REUSE_DUMPFILES", "NOLOGFILE", "COMPRESSION", "FLASHBACK_TIME", "FULL", "SCHEMAS", "REMAP_SCHEMA"}
 	if !found || !slices.Contains(known, key) {
 		return "", "", fmt.Sprintf("LRM-00101: unknown parameter name '%s'", key)
 	}
@@ -83,7 +153,6 @@ func parameter(line string) (key, value, wrong string) {
 
 func (db oracle) export(p map[string]string) int {
 	job := fmt.Sprintf(`"%s"."%s"`, strings.ToUpper(db.User), p["JOB_NAME"])
-	fmt.Fprint(os.Stderr, "\nConnected to: Oracle Database 19c Standard Edition 2 Release 19.0.0.0.0 - Production\n")
 	folder, known := db.Directories[p["DIRECTORY"]]
 	switch {
 	case db.Fault == "running":

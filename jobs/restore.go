@@ -28,8 +28,8 @@ type RestorePlan struct {
 	ConsistentAt time.Time
 	Target       string
 	Parts        []RestorePart
-	To           string // folder, file, or postgresql:// or mariadb:// address
-	Kind         string // destination: dir, file, device, postgresql or mariadb
+	To           string // folder, file, or the address of a server
+	Kind         string // destination: dir, file, device, postgresql, mariadb or redis
 	Overwrite    bool
 	By           string   // who asked
 	Others       []string // targets that hold good copies of the run too
@@ -101,10 +101,15 @@ func (r *Runner) PlanRestore(ctx context.Context, job config.Job, pick Pick, to 
 var servers = map[string]struct{ kind, source string }{
 	"postgresql": {"postgresql", "postgres"}, "postgres": {"postgresql", "postgres"},
 	"mariadb": {"mariadb", "mariadb"}, "mysql": {"mariadb", "mariadb"},
+	"redis": {"redis", "redis"}, "rediss": {"redis", "redis"},
 }
 
-// destination returns "postgresql" or "mariadb" for the address of a server, and ""
-// for a path.
+// ToServer reports whether the destination is a running server.
+func (p RestorePlan) ToServer() bool {
+	return slices.Contains([]string{"postgresql", "mariadb", "redis"}, p.Kind)
+}
+
+// destination returns the kind of server for its address, and "" for a path.
 func destination(job config.Job, to string) (kind string, err error) {
 	op := fmt.Sprintf("restore %q", job.Name)
 	scheme, _, address := strings.Cut(to, "://")
@@ -114,7 +119,7 @@ func destination(job config.Job, to string) (kind string, err error) {
 	server, known := servers[scheme]
 	switch {
 	case !known:
-		return "", fault.New(fault.Usage, op, fmt.Errorf("nothing is restored to %s://", scheme), "give a folder, a file, postgresql://… or mariadb://…")
+		return "", fault.New(fault.Usage, op, fmt.Errorf("nothing is restored to %s://", scheme), "give a folder, a file, postgresql://…, mariadb://… or redis://…")
 	case job.Source.Type != server.source:
 		return "", fault.New(fault.Usage, op, fmt.Errorf("a backup of kind %q cannot be restored to such a database server", job.Source.Type), "give a folder or a file")
 	}
@@ -194,7 +199,7 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 		return err
 	}
 	defer release()
-	if p.Kind == "postgresql" || p.Kind == "mariadb" {
+	if p.ToServer() {
 		return r.restoreServer(ctx, p, id, from, fin)
 	}
 	for _, part := range p.Parts {

@@ -10,10 +10,18 @@ import (
 	"saoluu/catalog"
 	"saoluu/restic"
 	"saoluu/sources"
+	"saoluu/verify"
 )
 
-// restoreServer loads the dump into a new database of a running server.
+// restoreServer loads the dump into a new database of a running server, or into an
+// empty server.
 func (r *Runner) restoreServer(ctx context.Context, p RestorePlan, id string, from restic.Repo, fin *catalog.RestoreFinished) error {
+	into := sources.RedisRestore{Address: p.To, Password: os.Getenv("REDISCLI_AUTH"), Overwrite: p.Overwrite}
+	if p.Kind == "redis" { // what is refused need not be fetched
+		if _, err := into.Target(ctx); err != nil {
+			return err
+		}
+	}
 	dir, clean, err := r.scratch(id)
 	if err != nil {
 		return err
@@ -30,6 +38,11 @@ func (r *Runner) restoreServer(ctx context.Context, p RestorePlan, id string, fr
 		dump = filepath.Join(dir, filepath.Base(part.File))
 	}
 	r.show(Progress{Job: p.Job.Name, Step: "load into the server"})
+	if p.Kind == "redis" {
+		request := verify.Request{Test: id, Job: p.Job.Name, Source: p.Job.Source.Type, Bin: p.Job.Test.Bin}
+		load := func(from *sources.Redis) error { return into.Run(ctx, from) }
+		return errors.Join(r.tester().LoadRedis(ctx, request, dump, load), clean())
+	}
 	if p.Kind == "mariadb" {
 		was, err := r.charset(ctx, p)
 		if err != nil {

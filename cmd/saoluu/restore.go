@@ -18,7 +18,9 @@ const restoreHelp = `restore brings a job's data back: a tree into a folder, a d
 file or folder, a PostgreSQL dump into a new database of a running server
 (postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD), a
 MariaDB dump likewise (mariadb://user@host/name, or user@/name?socket=PATH; the
-password from MYSQL_PWD). It shows its plan first and never overwrites anything without --overwrite. Streams
+password from MYSQL_PWD), a Redis dump into an empty server (redis://user@host,
+or user@/?socket=PATH; the password from REDISCLI_AUTH), where --overwrite makes
+it hold what the dump holds and nothing else. It shows its plan first and never overwrites anything without --overwrite. Streams
 are compared with the digest they were saved with before they take their name.
 
 It takes the newest good run. A run that is not good, such as one that could not
@@ -30,7 +32,7 @@ func restoreCommand(a *app) *cobra.Command {
 	var overwrite, dry, asJSON bool
 	c := &cobra.Command{Use: "restore JOB --to DESTINATION", Short: "bring data back", Long: restoreHelp,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs}
-	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file, postgresql://… or mariadb://…")
+	c.Flags().StringVar(&to, "to", "", "`DESTINATION`: a folder, a file, postgresql://…, mariadb://… or redis://…")
 	c.Flags().StringVar(&date, "date", "", "take the newest good run up to this `DATE` (YYYY-MM-DD)")
 	c.Flags().StringVar(&pick.Run, "run", "", "take this `RUN`, even if it is not good")
 	c.Flags().StringVar(&pick.Part, "part", "", "bring back this `PART` alone, or this database of several")
@@ -89,6 +91,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	if p.Kind == "mariadb" {
 		fmt.Fprintln(os.Stderr, "saoluu:   users are not made: load globals.sql afterwards (restore --to DIR gives it)")
 	}
+	if p.Kind == "redis" {
+		fmt.Fprintln(os.Stderr, "saoluu:   keys that have expired since do not come back; users and settings are not in the dump")
+	}
 	if p.Kind == "postgresql" {
 		fmt.Fprintln(os.Stderr, "saoluu:   roles are not made: load globals.sql first (restore --to DIR gives it)")
 	}
@@ -108,7 +113,7 @@ func printPlan(s *site, p jobs.RestorePlan) {
 
 // shownDestination leaves out an address, which may carry a password.
 func shownDestination(p jobs.RestorePlan) string {
-	if p.Kind == "postgresql" || p.Kind == "mariadb" {
+	if p.ToServer() {
 		return "server"
 	}
 	return p.To

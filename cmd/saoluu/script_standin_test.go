@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -33,4 +34,36 @@ func standinCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.Link(built, filepath.Join(bin, name)))
 	}
 	ts.Setenv("PATH", bin+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+}
+
+// The programs that the how-to gives are those that the scripts run, but for what is
+// different on every site: lines that name a place or who connects.
+func TestRecipes(t *testing.T) {
+	page, err := os.ReadFile("../../docs/how-to/other-databases.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range []string{"sqlserver", "oracle"} {
+		script, err := os.ReadFile("testdata/script/" + engine + ".txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, program, _ := strings.Cut(string(script), "-- tools/kiem-thu-"+engine+" --\n")
+		program, _, found := strings.Cut(program, "\n-- ")
+		rest, compared := string(page), 0
+		for line := range strings.Lines(program + "\n") {
+			if strings.Contains(line, "$WORK") || strings.HasPrefix(line, "ben_kia=") || strings.HasPrefix(line, "vao=") {
+				continue
+			}
+			_, after, there := strings.Cut(rest, line)
+			if !there {
+				t.Errorf("%s: the how-to lacks, or has elsewhere: %s", engine, line)
+				break
+			}
+			rest, compared = after, compared+1
+		}
+		if !found || compared < 8 {
+			t.Errorf("%s: only %d lines were compared", engine, compared)
+		}
+	}
 }

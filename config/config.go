@@ -38,6 +38,9 @@ type Config struct {
 	// Which restic to run and when to give up on it. Optional.
 	Engine Engine `toml:"engine,omitempty"`
 
+	// What restore tests may take of this machine. Optional.
+	Limits Limits `toml:"limits,omitempty"`
+
 	// Retention classes by name. Every job names one.
 	Classes map[string]Class `toml:"classes,omitempty"`
 
@@ -130,6 +133,22 @@ type Engine struct {
 	// A run that takes longer in total is ended; at least stall_timeout.
 	// Example: total_timeout = "24h"
 	TotalTimeout calendar.Duration `toml:"total_timeout,omitempty" default:"24h"`
+}
+
+// Limits says what restore tests may take of this machine, which may be the one that
+// everybody works on. A test that needs more ends as unknown, never as failed. It may be
+// left out.
+type Limits struct {
+	// Memory that each process of a throwaway server may have for itself; a Redis
+	// server takes what its data take, and is not started when there is less. A row
+	// of 1 GiB, the largest that PostgreSQL has, takes about 4.
+	// Example: test_memory = "2GiB"
+	TestMemory calendar.Bytes `toml:"test_memory,omitempty" default:"4GiB"`
+
+	// Room to leave on the file system of paths.scratch. A test is not begun when it
+	// would take it, and is ended before it does.
+	// Example: test_reserve = "10GiB"
+	TestReserve calendar.Bytes `toml:"test_reserve,omitempty" default:"1GiB"`
 }
 
 // Class is a retention class: how long backups are kept, how many, and in how

@@ -172,7 +172,7 @@ const (
 
 // tester makes the restore tester of this site.
 func (r *Runner) tester() *verify.Tester {
-	return &verify.Tester{Engine: r.Engine, Scratch: r.Config.Paths.Scratch, Now: r.Now, Confine: r.Confine}
+	return &verify.Tester{Engine: r.Engine, Scratch: r.Config.Paths.Scratch, Now: r.Now, Confine: r.Confine, Memory: int64(r.Config.Limits.TestMemory), Reserve: int64(r.Config.Limits.TestReserve)}
 }
 
 // factsOf reads what was true of the source when the run was made.

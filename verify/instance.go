@@ -238,7 +238,7 @@ var instanceTroubles = []struct {
 	hint string
 }{
 	{regexp.MustCompile(`No space left on device|Disk quota exceeded|errno: 28|[Ee]rror 28\b|ERROR (1021|1114) `), fault.NoSpace, "free some space, or move paths.scratch"},
-	{regexp.MustCompile(`[Oo]ut of memory|Cannot allocate memory|ERROR (1037|1038|1041) `), fault.Unknown, "give the machine more memory"},
+	{regexp.MustCompile(`[Oo]ut of memory|Cannot allocate memory|ERROR (1037|1038|1041) `), fault.Unknown, "give the machine more memory, or raise limits.test_memory"},
 	{regexp.MustCompile(`Plugin '[^']*' is not loaded|ERROR 1524 |Unknown storage engine|ERROR 1286 `), fault.MissingTool, "install the package of the plugin or engine that the database uses"},
 	{regexp.MustCompile(`Unknown (collation|character set)|ERROR (1115|1273) `), fault.MissingTool, "install a mariadb-server as new as the source's"},
 	{regexp.MustCompile(`Can't connect to|Lost connection|server has gone away|ERROR (2002|2003|2006|2013) `), fault.Unknown, "see the kernel's log; the machine may lack memory"},

@@ -129,6 +129,7 @@ func startRedis(ctx context.Context, x *examination, file string, dump *sources.
 	if err := errors.Join(os.Rename(file, place), os.Chmod(place, 0o600), s.give(place)); err != nil {
 		return nil, err
 	}
+	s.bounds = nil // what its data take was measured, and is there
 	options := append([]string{"--unixsocket", s.socket(), "--dir", s.dir}, redisSettings...)
 	if m := redisVersion.FindStringSubmatch("v=" + s.version); m[1] != "6" || m[2] > "1" {
 		options = append(options, redisSafer...)

@@ -149,15 +149,15 @@ func (t *Tester) space(r Request) error {
 	if r.Source == "mariadb" {
 		need += instanceBytes
 	}
-	need += spareBytes
+	need += max(spareBytes, t.Reserve)
 	var st unix.Statfs_t
 	if err := unix.Statfs(t.Scratch, &st); err != nil {
 		return boxError(t.Scratch, err)
 	}
 	if free := int64(st.Bavail) * st.Bsize; free < need {
 		return fault.New(fault.NoSpace, fmt.Sprintf("scratch folder %q", t.Scratch),
-			fmt.Errorf("%d MiB free, %d MiB needed for the restore test", free>>20, need>>20),
-			"free some space, move paths.scratch, or test a sample")
+			fmt.Errorf("%d MiB free, %d MiB needed for the restore test, %d MiB of which stay free", free>>20, need>>20, max(spareBytes, t.Reserve)>>20),
+			"free some space, move paths.scratch, test a sample, or lower limits.test_reserve")
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type tenant struct {
 	sockets    string
 	credential *command.Credential
 	shed       []string // in front of every program: gives up rights and capabilities we were handed
+	bounds     []string // in front of every program too: bounds the memory of each process
 	process    *command.Process
 }
 
@@ -36,6 +37,9 @@ func (x *examination) settle(bin string) (_ *tenant, err error) {
 		return nil, err
 	}
 	if t.shed, err = shedCapabilities(); err != nil {
+		return nil, err
+	}
+	if t.bounds, err = boundMemory(x.tester.Memory); err != nil {
 		return nil, err
 	}
 	if t.sockets, err = x.sandbox.socketFolder(x.tester.Sockets); err != nil {
@@ -55,7 +59,7 @@ func (x *examination) settle(bin string) (_ *tenant, err error) {
 
 // command spells out a program, run as the tenant's user.
 func (t *tenant) command(path string, args ...string) command.Cmd {
-	argv := append(append([]string{}, t.shed...), path)
+	argv := append(slices.Concat(t.shed, t.bounds), path)
 	return command.Cmd{Argv: append(argv, args...), Env: plainEnv, Dir: t.dir, Credential: t.credential}
 }
 
@@ -151,4 +155,18 @@ func shedCapabilities() ([]string, error) {
 		return nil, err
 	}
 	return []string{setpriv, "--ambient-caps=-all", "--inh-caps=-all", "--"}, nil
+}
+
+// boundMemory returns what to put in front of a program so that it, and each that it
+// starts, can have so many bytes for itself (RLIMIT_DATA, getrlimit(2)). Only the program
+// itself may do that: we may not change the limits of another user's.
+func boundMemory(most int64) ([]string, error) {
+	if most == 0 {
+		return nil, nil
+	}
+	prlimit, err := command.LookPath("prlimit")
+	if err != nil {
+		return nil, err
+	}
+	return []string{prlimit, fmt.Sprintf("--data=%d", most), "--"}, nil
 }

@@ -55,8 +55,25 @@ func (t *Tester) test(ctx context.Context, r Request) (res Result, err error) {
 	}()
 	x := &examination{tester: t, request: r, sandbox: box}
 	x.result.Full = !r.sampled()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	defer func() { err = errors.Join(err, x.close()) }()
-	err = x.run(ctx)
+	unwatch := t.watchRoom(cancel)
+	err = x.judge(ctx)
+	if full := unwatch(); full != nil && x.result.Verdict != Passed {
+		// What broke on the way broke because it was ended.
+		x.result.Assertions = slices.DeleteFunc(x.result.Assertions, func(a Assertion) bool { return !a.OK })
+		err = full
+	}
+	if err != nil {
+		x.result.Verdict = Unknown
+	}
+	return x.result, err
+}
+
+// judge restores and asserts, and sets the verdict.
+func (x *examination) judge(ctx context.Context) error {
+	err := x.run(ctx)
 	var found *finding
 	if errors.As(err, &found) {
 		x.fail(*found)
@@ -65,13 +82,10 @@ func (t *Tester) test(ctx context.Context, r Request) (res Result, err error) {
 	if err == nil {
 		x.result.Verdict = x.verdict()
 	}
-	if err == nil && (r.Control || len(r.Facts) == 0) && x.result.Verdict == Passed {
+	if err == nil && (x.request.Control || len(x.request.Facts) == 0) && x.result.Verdict == Passed {
 		err = x.control(ctx)
 	}
-	if err != nil {
-		x.result.Verdict = Unknown
-	}
-	return x.result, err
+	return err
 }
 
 // check refuses a request that makes no sense.

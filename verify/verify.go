@@ -44,6 +44,12 @@ type Tester struct {
 	// Confine is the command that confines throwaway servers which run as our own
 	// user, because we are not root (command.ConfineMain); empty: they are not.
 	Confine []string
+	// Memory is how many bytes each process of a throwaway server may have for itself;
+	// 0 means no limit of ours.
+	Memory int64
+	// Reserve is how many bytes stay free on the file system of Scratch: a test is
+	// ended before there are fewer.
+	Reserve int64
 	// Sockets is a folder with a short path for the servers' sockets; empty means
 	// the one for temporary files.
 	Sockets string

@@ -102,7 +102,7 @@ func debianPackage(name string) string {
 		return "openssh-server"
 	case "debugfs", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
 		return "e2fsprogs"
-	case "lsblk", "blkid", "findmnt", "losetup", "mount", "umount", "setpriv":
+	case "lsblk", "blkid", "findmnt", "losetup", "mount", "umount", "setpriv", "prlimit":
 		return "util-linux"
 	case "systemctl", "systemd-analyze", "journalctl", "systemd-creds":
 		return "systemd"

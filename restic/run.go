@@ -17,6 +17,11 @@ import (
 // minimalPath is where restic finds ssh for the sftp backend and nothing else of ours.
 const minimalPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// changeFolder is the program that changes the folder and then becomes restic. We do
+// not do so ourselves: a child that is being started stops its parent as it is, and
+// a folder that the parent itself serves, by FUSE, would wait for it in vain.
+const changeFolder = "/usr/bin/env"
+
 // maxList bounds output that is read whole, in bytes: about 100,000 snapshots.
 const maxList = 256 << 20
 
@@ -25,7 +30,7 @@ type call struct {
 	op      string   // verb and object, for errors
 	args    []string // verb and its flags
 	tail    []string // arguments after "--"
-	dir     string   // working directory; empty: "/"
+	dir     string   // folder in which restic is started; empty: "/"
 	env     []string // besides the repository's
 	options []string // besides the repository's
 	slower  []string // env without a fast key in it; nil when there is none
@@ -93,8 +98,11 @@ func (e *Engine) command(r Repo, c call, t *transcript) command.Cmd {
 	if c.from != nil {
 		env = append([]string{"RESTIC_FROM_REPOSITORY=" + c.from.URL}, env...)
 	}
+	if c.dir != "" {
+		argv = append([]string{changeFolder, "-C", c.dir}, argv...)
+	}
 	return command.Cmd{
-		Dir: c.dir, Argv: argv, Env: e.environment(r, env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
+		Argv: argv, Env: e.environment(r, env), Grace: e.Grace, Secrets: append(r.secrets(), c.secrets...),
 		StderrLine: t.stderrLine, ExtraFiles: c.files.files, OnRead: r.Meter.add,
 	}
 }

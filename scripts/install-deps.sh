@@ -33,6 +33,10 @@ mount                               mount            real file systems as target
 mkfs.ext4                           e2fsprogs        real file systems as targets, and in images
 sfdisk                              fdisk            partition tables of images
 qemu-img                            qemu-utils       images in the form of QEMU
+partclone.xfs                       partclone        free space in images
+xfs_logprint                        xfsprogs         XFS in images
+btrfs                               btrfs-progs      Btrfs in images
+ntfsinfo                            ntfs-3g          NTFS in images
 /usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
 unzip                               unzip            opening evidence bundles the way a stranger would

@@ -196,7 +196,7 @@ func openError(op string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fault.New(fault.Denied, op, errors.New("permission denied"), "let the user that runs saoluu read it, such as by the group disk")
 	}
-	return fault.New(fault.Failed, op, err, "")
+	return fault.New(fault.Failed, op, err, "look whether it is the right one, and what the kernel's log says of its disk")
 }
 
 // zeroOut makes a range of a block device zeros (ioctl BLKZEROOUT, linux/fs.h).

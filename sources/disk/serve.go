@@ -138,14 +138,16 @@ type Mounted struct {
 	detach func() error
 }
 
-// mount shows a tree at dir, an empty folder. The error is fault.MissingTool when
+// mount shows a tree at dir, an empty folder. It is not mounted read-only, because
+// some programs open for writing what they only read; writing is answered with an
+// error. The error is fault.MissingTool when
 // this machine or this service lets nobody do so.
 func mount(ctx context.Context, dir string, n nodes) (*Mounted, error) {
 	detach := func() error { return Detach(context.WithoutCancel(ctx), dir) }
 	s := &server{RawFileSystem: fuse.NewDefaultRawFileSystem(), nodes: n}
 	served, err := fuse.NewServer(s, dir, &fuse.MountOptions{
-		DirectMount: true, DirectMountFlags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RDONLY,
-		Options: []string{"ro", "nosuid", "nodev", "noexec"}, FsName: fsName, Name: fsName,
+		DirectMount: true, DirectMountFlags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
+		Options: []string{"nosuid", "nodev", "noexec"}, FsName: fsName, Name: fsName,
 		MaxBackground: 64, DisableXAttrs: true, IgnoreSecurityLabels: true,
 	})
 	if err != nil {

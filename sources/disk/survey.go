@@ -53,11 +53,3 @@ func (s *Set) addBut(offset, length int64, free []extent) {
 	}
 	s.Add(offset, end-offset)
 }
-
-// free asks every file system of the table.
-func (i *Image) free(ctx context.Context, s *Survey, dir string) ([]extent, error) {
-	for _, p := range s.Table.Partitions {
-		s.Free[p.Number] = "nothing here can tell the free space of it"
-	}
-	return nil, nil
-}

@@ -103,11 +103,13 @@ func startInstance(ctx context.Context, x *examination, version string) (_ *inst
 	temporary := i.temporary()
 	install := i.command(i.install, "--no-defaults", "--datadir="+i.data(), "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
 		"--innodb-flush-method=nosync", "--tmpdir="+temporary)
+	names := namesOfFiles(x.request.Facts)
+	install.Argv = append(install.Argv, names...)
 	install.Env = append([]string{"TMPDIR=" + temporary, "PATH=" + i.bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}, plainEnv[1:]...)
 	if _, err := command.Run(limit, install); err != nil {
 		return nil, i.fault("make a throwaway MariaDB server", err)
 	}
-	if err := i.run(ctx, "--skip-name-resolve"); err != nil {
+	if err := i.run(ctx, append(names, "--skip-name-resolve")...); err != nil {
 		return nil, err
 	}
 	// Our users are made the only ones: those it comes with must not be taken for the
@@ -116,6 +118,20 @@ func startInstance(ctx context.Context, x *examination, version string) (_ *inst
 		return nil, errors.Join(err, i.stop())
 	}
 	return i, nil
+}
+
+// lowerCase is lower_case_table_names in the fact on collation.
+var lowerCase = regexp.MustCompile(`"lower_case":"([012])"`)
+
+// namesOfFiles is the option that says how names become names of files, as at the
+// source: it is for ever, from the making of a data folder on.
+func namesOfFiles(facts []sources.Fact) []string {
+	for _, f := range facts {
+		if found := lowerCase.FindStringSubmatch(f.Value); f.Kind == sources.FactCollation && found != nil {
+			return []string{"--lower-case-table-names=" + found[1]}
+		}
+	}
+	return nil
 }
 
 // folder makes a folder of the server's own.

@@ -185,3 +185,26 @@ func TestInstanceTrouble(t *testing.T) {
 		}
 	}
 }
+
+// A server that stores names in lower case, as those that came from Windows do, is
+// compared with one that does.
+func TestMariaLowerCase(t *testing.T) {
+	t.Parallel()
+	s := sourcetest.StartMariaDB(t, "--skip-networking", "--lower-case-table-names=1")
+	s.Exec(t, "", "CREATE DATABASE Shop")
+	s.Exec(t, "SHOP", "CREATE TABLE ViecLam (id INT)", "INSERT INTO VIECLAM VALUES (1)")
+	r := newRig(t)
+	defer noServers(t, r)
+	for _, method := range []string{sources.MethodDump, sources.MethodMariabackup} {
+		m := &sources.MariaDB{Method: method, Host: s.Socket, User: "root", Now: backupTime}
+		if method == sources.MethodDump {
+			m.Database = "shop"
+		}
+		q := r.backup(t, "mariadb", m)
+		q.Checks = []Check{{SQL: "SELECT COUNT(*) FROM VIECLAM", Part: q.Parts[0].Part}}
+		if method == sources.MethodMariabackup {
+			q.Checks[0].Part = sources.PartOfDatabase("shop")
+		}
+		expect(t, r.test(t, q), Passed, LevelAsserted)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -97,13 +96,7 @@ func (d *mariaPhysical) start(ctx context.Context) error {
 	}
 	// The copy's tables name plugins and functions of the source: none is loaded.
 	options := append(settings, "--plugin-dir="+plugins, "--init-file="+users)
-	for _, f := range d.request.Facts {
-		if found := lowerCase.FindStringSubmatch(f.Value); f.Kind == sources.FactCollation && found != nil {
-			options = append(options, "--lower-case-table-names="+found[1])
-			break
-		}
-	}
-	if err := i.run(ctx, options...); err != nil {
+	if err := i.run(ctx, append(options, namesOfFiles(d.request.Facts)...)...); err != nil {
 		return err
 	}
 	err = i.ready(limit, drillUser, d.list)
@@ -120,10 +113,6 @@ func (d *mariaPhysical) start(ctx context.Context) error {
 	}
 	return err
 }
-
-// lowerCase is lower_case_table_names in the fact on collation: the names of files
-// depend on it.
-var lowerCase = regexp.MustCompile(`"lower_case":"([012])"`)
 
 // list notes the databases that the copy holds.
 func (d *mariaPhysical) list(ctx context.Context, conn *mariaSession) error {

@@ -46,7 +46,7 @@ func StartMariaDB(t *testing.T, options ...string) *MariaDBServer {
 	data := filepath.Join(base, "data")
 	argv := []string{install, "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", "--tmpdir=" + base}
 	for _, option := range options { // those that say how files are made
-		if strings.HasPrefix(option, "--innodb-") {
+		if strings.HasPrefix(option, "--innodb-") || strings.HasPrefix(option, "--lower-case") {
 			argv = append(argv, option)
 		}
 	}

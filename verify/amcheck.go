@@ -43,7 +43,7 @@ func (d *drill) amcheckOf(ctx context.Context, db loadedDatabase, whole bool) (i
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	// What the database does by itself when something is made in it must not happen.
-	for _, statement := range []string{"BEGIN", "SET LOCAL session_replication_role = replica", "SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"} {
+	for _, statement := range []string{"BEGIN", "SET LOCAL session_replication_role = replica"} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return 0, d.serverError(ctx, "prepare", err)
 		}

@@ -168,7 +168,8 @@ func (c *cluster) connect(ctx context.Context, role, database string) (*pgx.Conn
 		return nil, err
 	}
 	config.User, config.Database, config.Password = role, database, ""
-	config.RuntimeParams = map[string]string{"application_name": "saoluu restore test"}
+	// Limits that a restored role was given must not end what we do as it.
+	config.RuntimeParams = map[string]string{"application_name": "saoluu restore test", "statement_timeout": "0", "lock_timeout": "0"}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return pgx.ConnectConfig(ctx, config)
 }

@@ -262,7 +262,9 @@ func (m *MongoDB) dump(program, secret, name string, args ...string) command.Cmd
 }
 
 // enter connects as the dump will, for a collection that does not exist: mongodump
-// then dumps nothing, and it is known beforehand whether it gets in.
+// then dumps nothing, and it is known beforehand whether it gets in. Of all databases
+// it is asked of admin: whoever may not look there is shown some databases alone, and
+// mongodump would leave the others out without a word.
 func (m *MongoDB) enter(ctx context.Context, program, secret string, names []string) error {
 	probe := *m
 	probe.Oplog = false

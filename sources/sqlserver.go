@@ -264,9 +264,10 @@ const sqlEnglish = "SET NOCOUNT ON;\nSET LANGUAGE us_english;\n"
 
 // sqlNames asks for every database that can be backed up at all, its name in
 // hexadecimal so that no character of it is lost on the way, and its state; then for
-// their number, to know that none was lost.
+// their number, to know that none was lost, and whether this login sees all there are.
 const sqlNames = sqlEnglish + `SELECT 'database ' + CONVERT(varchar(600), CONVERT(varbinary(256), name), 2) + ' ' + state_desc FROM sys.databases WHERE name <> N'tempdb' AND source_database_id IS NULL ORDER BY database_id;
 SELECT 'databases ' + CONVERT(varchar(20), COUNT(*)) FROM sys.databases WHERE name <> N'tempdb' AND source_database_id IS NULL;
+SELECT 'all ' + CONVERT(varchar(20), HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW ANY DATABASE'));
 GO
 `
 
@@ -319,7 +320,7 @@ func (s *SQLServer) names(ctx context.Context, home string, program sqlcmd) ([]s
 	if err != nil {
 		return nil, diagnose(s.op("list the databases"), said, err, sqlTroubles)
 	}
-	states, there, number := map[string]string{}, []string{}, "none"
+	states, there, number, all := map[string]string{}, []string{}, "none", false
 	for _, row := range rows {
 		fields := strings.Fields(row)
 		switch {
@@ -331,10 +332,15 @@ func (s *SQLServer) names(ctx context.Context, home string, program sqlcmd) ([]s
 			states[name], there = fields[2], append(there, name)
 		case len(fields) == 2 && fields[0] == "databases":
 			number = fields[1]
+		case len(fields) == 2 && fields[0] == "all":
+			all = fields[1] == "1"
 		}
 	}
 	if number != strconv.Itoa(len(there)) {
 		return nil, fault.New(fault.Failed, s.op("list the databases"), fmt.Errorf("sqlcmd shows %d of them, the server counts %s", len(there), number), "see what sqlcmd says by hand")
+	}
+	if s.All && !all {
+		return nil, fault.New(fault.Denied, s.op("list the databases"), errors.New("this login does not see all of them, and those that it does not see would be left out without a word"), "GRANT VIEW ANY DATABASE to the login, or name the databases")
 	}
 	names := there
 	if !s.All {

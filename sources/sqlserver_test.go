@@ -103,6 +103,7 @@ func TestSQLServerFailures(t *testing.T) {
 		"no server":           {nil, func(s *sources.SQLServer) { s.Host = "10.0.0.1" }, fault.Absent, "Login timeout expired"},
 		"certificate":         {nil, func(s *sources.SQLServer) { s.SSLMode = "verify-full" }, fault.Denied, "certificate"},
 		"no right":            {map[string]any{"fault": "denied"}, nil, fault.Denied, "permission denied"},
+		"does not see all":    {map[string]any{"blind": true}, func(s *sources.SQLServer) { s.Database, s.All = "", true }, fault.Denied, "without a word"},
 		"disk full":           {map[string]any{"fault": "full"}, nil, fault.NoSpace, "not enough space"},
 		"damaged page":        {map[string]any{"fault": "damaged"}, nil, fault.Failed, "detected an error on page"},
 		"half a file":         {map[string]any{"fault": "half"}, nil, fault.Failed, "Damage to the backup set"},

@@ -22,6 +22,7 @@ type instance struct {
 	Go             bool   // go-sqlcmd, not that of mssql-tools
 	Address        string // as -S has it
 	User, Password string
+	Blind          bool   // the login may not see all databases
 	Ticket         string // file of the Kerberos ticket that lets in
 	Untrusted      bool   // its certificate is signed by nobody known
 	Databases      map[string]string
@@ -206,6 +207,8 @@ func (s *session) statement(text string) bool {
 		}
 	case text == "SELECT 'databases ' + CONVERT(varchar(20), COUNT(*))"+sqlShown:
 		fmt.Printf("databases %d\n", len(s.Databases))
+	case text == "SELECT 'all ' + CONVERT(varchar(20), HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW ANY DATABASE'))":
+		fmt.Printf("all %d\n", map[bool]int{false: 1, true: 0}[s.Blind])
 	case sqlBackup.MatchString(text):
 		m := sqlBackup.FindStringSubmatch(text)
 		s.backup(s.value(m[1]), s.value(m[2]), strings.Split(m[3], ", "))

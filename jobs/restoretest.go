@@ -248,10 +248,10 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 // builtIn are the assertions that compare restored data with what was saved;
 // "facts: …" are too. Only they speak of the data: a check of the job's own may be
 // wrong itself, and then nothing that is whole may be given up for it.
-var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "manifest", "start", "amcheck"}
+var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "manifest", "start", "amcheck", "partition table"}
 
 // outsideVerdict are assertions that are shown but decide nothing.
-var outsideVerdict = []string{"rto", "data", "tables not compared"}
+var outsideVerdict = []string{"rto", "data", "tables not compared", "file systems not checked", "system: os-release", "system: kernel", "system: fstab"}
 
 // blames says what the broken assertions speak against: the run, the one copy
 // that was read, or nothing that was saved.

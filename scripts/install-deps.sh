@@ -37,6 +37,14 @@ partclone.xfs                       partclone        free space in images
 xfs_logprint                        xfsprogs         XFS in images
 btrfs                               btrfs-progs      Btrfs in images
 ntfsinfo                            ntfs-3g          NTFS in images
+qemu-system-x86_64                  qemu-system-x86  booting restored images
+/usr/share/OVMF/OVMF_CODE*.fd       ovmf             the firmware of machines that boot by UEFI
+extlinux                            extlinux         building disks that boot
+/usr/lib/EXTLINUX/mbr.bin           syslinux-common  building disks that boot
+busybox                             busybox-static   what runs on them
+cpio                                cpio             building disks that boot
+mkfs.fat                            dosfstools       system partitions of disks that boot, and checking them
+mcopy                               mtools           system partitions of disks that boot
 /usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
 unzip                               unzip            opening evidence bundles the way a stranger would

@@ -150,6 +150,9 @@ func flipAt(path string, at int64) error {
 
 // look judges a check on restored files.
 func (x *examination) look(ctx context.Context, c Check, a *Assertion) error {
+	if i, ok := x.subject.(*image); ok {
+		return i.look(ctx, c, a)
+	}
 	f, ok := x.subject.(*files)
 	if !ok {
 		return fault.New(fault.Usage, "check on files", errors.New("the source is a database"), "")

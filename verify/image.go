@@ -2,12 +2,13 @@ package verify
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"hash/fnv"
 	"os"
 	"path/filepath"
 	"strconv"
 
+	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
 	"saoluu/sources/disk"
@@ -22,6 +23,8 @@ type image struct {
 	// when somebody may have changed them since. Both are of an image in blocks only.
 	stored *disk.Set
 	digest string
+	tenant *tenant // as whom programs look at it
+	system *system // the operating system on it; nil: none was found
 }
 
 // fetchImage puts an image together in the sandbox.
@@ -45,8 +48,9 @@ func (x *examination) fetchImage(ctx context.Context, part *restoredPart, progre
 	return read.Bytes, err
 }
 
-// newImage is the subject of a test of an image.
-func newImage(x *examination, parts []restoredPart) *image {
+// newImage is the subject of a test of an image. Programs that look at it run as a user
+// without rights, who gets the disk: its content was written by others.
+func newImage(x *examination, parts []restoredPart) (_ subject, err error) {
 	i := &image{files: &files{examination: x, parts: parts}}
 	for _, p := range parts {
 		if p.Part != sources.PartImage {
@@ -59,25 +63,33 @@ func newImage(x *examination, parts []restoredPart) *image {
 			i.size = st.Size()
 		}
 	}
-	return i
+	if i.disk.file == "" {
+		return nil, fault.New(fault.Unknown, "restore test", errors.New("no disk in the copy"), "")
+	}
+	if i.tenant, err = x.settle("/usr/bin/"); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(i.tenant.dir, sources.ImageFile)
+	if err := errors.Join(os.Rename(i.disk.file, file), os.Chmod(file, 0o600), i.tenant.give(file)); err != nil {
+		return nil, err
+	}
+	i.disk.file = file
+	for n := range parts {
+		if parts[n].Part == sources.PartImage {
+			parts[n].file = file
+		}
+	}
+	return i, nil
 }
 
 // facts takes those of the restored disk by the code that took them of the source.
-func (i *image) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
+func (i *image) facts(ctx context.Context, _ []sources.Fact) ([]sources.Fact, error) {
 	file, err := os.Open(i.disk.file)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	sector := int64(512)
-	for _, f := range want {
-		if f.Kind == sources.FactSector {
-			if sector, err = strconv.ParseInt(f.Value, 10, 64); err != nil {
-				return nil, fmt.Errorf("fact %q: %w", f.Kind, err)
-			}
-		}
-	}
-	table, err := disk.ReadTable(file, i.size, sector)
+	table, err := disk.ReadTable(file, i.size, i.sector())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +98,7 @@ func (i *image) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact,
 		found = append(found, sources.Fact{Part: sources.PartImage, Kind: kind, Value: value})
 	}
 	add(sources.FactSize, strconv.FormatInt(i.size, 10))
-	add(sources.FactSector, strconv.FormatInt(sector, 10))
+	add(sources.FactSector, strconv.FormatInt(i.sector(), 10))
 	add(sources.FactBlockSize, strconv.Itoa(disk.Block))
 	if i.stored == nil {
 		return found, nil // one stream: its digest was compared already

@@ -206,7 +206,7 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 		}
 		return &files{examination: x, parts: restored}, nil
 	case "image":
-		return newImage(x, restored), nil
+		return newImage(x, restored)
 	default:
 		return &files{examination: x, parts: restored}, nil
 	}
@@ -219,6 +219,8 @@ func (x *examination) sound(ctx context.Context) error {
 		return d.amcheck(ctx, false)
 	case *clusterDrill:
 		return d.amcheck(ctx, true)
+	case *image:
+		return errors.Join(d.structure(ctx), d.describe(ctx))
 	}
 	return nil
 }

@@ -20,9 +20,10 @@ import (
 //	disk pull NAME          takes it away although it may be mounted
 //	disk kill NAME          its file system fails as when the plug is pulled in use
 //	disk clone NAME OTHER   OTHER gets the content of NAME, which is not plugged in
+//	disk bootable FILE KIND makes a file of a disk that boots by bios or uefi
 func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: disk make|plug|pull|kill|clone NAME")
+		ts.Fatalf("usage: disk make|plug|pull|kill|clone|bootable NAME")
 	}
 	if os.Getuid() != 0 {
 		ts.Fatalf("disks are mounted by root; run as root, or leave these scripts out")
@@ -39,6 +40,10 @@ func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 		tool(ts, "mkfs.ext4", "-q", image)
 		ts.Defer(func() { pullDisk(ts, image) })
 		plugDisk(ts, args[1], image)
+	case "bootable":
+		script, err := filepath.Abs("../../scripts/boot-disk.sh")
+		ts.Check(err)
+		tool(ts, script, args[2], ts.MkAbs(args[1]))
 	case "clone":
 		tool(ts, "cp", image, ts.MkAbs(filepath.Join(".disks", args[2])))
 		ts.Defer(func() { pullDisk(ts, ts.MkAbs(filepath.Join(".disks", args[2]))) })

@@ -90,6 +90,12 @@ func debianPackage(name string) string {
 		return "qemu-utils"
 	case "qemu-system-x86_64":
 		return "qemu-system-x86"
+	case "sfdisk":
+		return "fdisk"
+	case "fsck.fat":
+		return "dosfstools"
+	case "xfs_repair":
+		return "xfsprogs"
 	case "bwrap":
 		return "bubblewrap"
 	case "lvs", "vgs", "lvcreate", "lvremove":
@@ -100,7 +106,7 @@ func debianPackage(name string) string {
 		return "openssh-client"
 	case "sshd":
 		return "openssh-server"
-	case "debugfs", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
+	case "debugfs", "e2fsck", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
 		return "e2fsprogs"
 	case "lsblk", "blkid", "findmnt", "losetup", "mount", "umount", "setpriv", "prlimit":
 		return "util-linux"

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Builds a small disk that boots, for the tests of images: the kernel of Debian's
+# cloud images, busybox, and a getty on the serial console.
+#
+#   scripts/boot-disk.sh bios|uefi FILE
+#
+# bios is a DOS table, ext4 and extlinux; uefi is a GPT, a FAT system partition with
+# systemd-boot, and ext4. Both are 64 MiB. Needs root (extlinux wants its file system
+# mounted). Packages come by apt and are kept below build/.
+set -euo pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+
+[ $# = 2 ] || { echo "usage: $0 bios|uefi FILE" >&2; exit 2; }
+kind=$1
+out=$(realpath -m "$2")
+here=$(cd "$(dirname "$0")/.." && pwd -P)
+cache=${SAOLUU_BOOT_CACHE:-$here/build/boot}
+
+# fetch PACKAGE puts the files of a package into $cache/PACKAGE.
+fetch() {
+	[ -e "$cache/$1" ] && return
+	local dir
+	dir=$(mktemp -d "$cache/.new.XXXXXX")
+	(cd "$dir" && apt-get -q -o APT::Sandbox::User=root download "$1" >/dev/null && dpkg-deb -x ./*.deb files)
+	mv -T "$dir/files" "$cache/$1" 2>/dev/null || [ -e "$cache/$1" ] # somebody else was faster
+	rm -rf "$dir"
+}
+
+mkdir -p "$cache"
+if [ ! -e "$cache/kernel" ]; then
+	kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -1)
+	fetch "$kernel"
+	ln -sfn "$kernel" "$cache/kernel"
+fi
+[ "$kind" = bios ] || fetch systemd-boot-efi
+
+work=$(mktemp -d)
+mounted=
+finish() {
+	[ -z "$mounted" ] || umount "$work/mnt"
+	rm -rf "$work"
+}
+trap finish EXIT
+
+# The initramfs loads what reaches the disk and goes on in its second or first partition.
+ram=$work/ram
+mkdir -p "$ram"/{bin,dev,proc,sys,mnt,m}
+cp "$(command -v busybox)" "$ram/bin/busybox"
+ln -s busybox "$ram/bin/sh"
+modules=$(cd "$cache"/kernel/lib/modules/*/kernel && pwd)
+for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
+	find "$modules" -name "$m.ko" -exec cp {} "$ram/m/" \;
+done
+root=/dev/vda1
+[ "$kind" = bios ] || root=/dev/vda2
+cat >"$ram/init" <<INIT
+#!/bin/sh
+b=/bin/busybox
+\$b mount -t proc proc /proc; \$b mount -t sysfs sysfs /sys; \$b mount -t devtmpfs dev /dev
+for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do \$b insmod /m/\$m.ko; done
+until [ -b $root ]; do \$b sleep 0.1; done
+\$b mount -o ro $root /mnt
+\$b mount --move /dev /mnt/dev
+exec \$b switch_root /mnt /sbin/init
+INIT
+chmod 755 "$ram/init"
+(cd "$ram" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initrd"
+
+# The system itself.
+sys=$work/sys
+mkdir -p "$sys"/{bin,sbin,dev,proc,sys,tmp,etc,boot,root}
+cp "$(command -v busybox)" "$sys/bin/busybox"
+for name in sh mount echo cat getty login uname; do ln -s busybox "$sys/bin/$name"; done
+ln -s ../bin/busybox "$sys/sbin/init"
+cat >"$sys/etc/inittab" <<'TAB'
+::sysinit:/etc/rc
+ttyS0::respawn:/bin/getty -L ttyS0 115200 vt100
+TAB
+cat >"$sys/etc/rc" <<'RC'
+#!/bin/sh
+mount -t proc proc /proc
+for t in ttyS0 tty1; do echo "BOOT-OK $(cat /etc/hostname)" >/dev/$t; done
+RC
+chmod 755 "$sys/etc/rc"
+echo may-thu >"$sys/etc/hostname"
+printf 'ID=saoluu-test\nVERSION_ID=1\nPRETTY_NAME="Saoluu test system 1"\n' >"$sys/etc/os-release"
+echo 'root::0:0:root:/root:/bin/sh' >"$sys/etc/passwd"
+uuid=6d617974-6875-4000-8000-000000000001
+echo "UUID=$uuid / ext4 ro 0 1" >"$sys/etc/fstab"
+console='console=tty0 console=ttyS0,115200 quiet'
+
+rm -f "$out"
+truncate -s 64M "$out"
+case $kind in
+bios)
+	printf 'SERIAL 0 115200\nDEFAULT linux\nLABEL linux\n KERNEL /boot/vmlinuz\n INITRD /boot/initrd\n APPEND %s\n' "$console" >"$sys/boot/extlinux.conf"
+	printf 'label: dos\nstart=2048, type=83, bootable\n' | sfdisk -q "$out"
+	dd if=/usr/lib/EXTLINUX/mbr.bin of="$out" bs=440 count=1 conv=notrunc status=none
+	mkfs.ext4 -q -U $uuid -O '^64bit,^metadata_csum' -E offset=1048576 -d "$sys" "$out" 63M
+	mkdir "$work/mnt"
+	mount -o loop,offset=1048576 "$out" "$work/mnt"
+	mounted=yes
+	# Not by mkfs.ext4: it leaves holes in files, which extlinux cannot read.
+	cp --sparse=never "$cache"/kernel/boot/vmlinuz-* "$work/mnt/boot/vmlinuz"
+	cp --sparse=never "$work/initrd" "$work/mnt/boot/initrd"
+	extlinux --install "$work/mnt/boot" >/dev/null 2>&1
+	umount "$work/mnt"
+	mounted=
+	;;
+uefi)
+	printf 'label: gpt\nstart=2048, size=69632, type=U, name=esp\nstart=71680, type=L, name=root\n' | sfdisk -q "$out"
+	mkdir -p "$work/esp/EFI/BOOT" "$work/esp/loader/entries"
+	cp "$cache/systemd-boot-efi/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
+	cp "$cache"/kernel/boot/vmlinuz-* "$work/esp/vmlinuz"
+	cp "$work/initrd" "$work/esp/initrd"
+	printf 'timeout 0\ndefault linux\n' >"$work/esp/loader/loader.conf"
+	printf 'title linux\nlinux /vmlinuz\ninitrd /initrd\noptions %s\n' "$console" >"$work/esp/loader/entries/linux.conf"
+	truncate -s 34M "$work/esp.img"
+	mkfs.fat -F 32 -n ESP "$work/esp.img" >/dev/null
+	mcopy -s -i "$work/esp.img" "$work"/esp/* ::/
+	dd if="$work/esp.img" of="$out" bs=1M seek=1 conv=notrunc,sparse status=none
+	mkfs.ext4 -q -U $uuid -E offset=$((71680 * 512)) -d "$sys" "$out" 28M
+	;;
+*)
+	echo "usage: $0 bios|uefi FILE" >&2
+	exit 2
+	;;
+esac

@@ -209,6 +209,21 @@ func TestRedisUnderLoad(t *testing.T) {
 	}
 }
 
+// A server that writes its dump to a file first sends it in another way; one that was
+// making a dump for others may hand out that one, with facts of its instant or none.
+func TestRedisFromDisk(t *testing.T) {
+	s := sourcetest.StartRedis(t, "--repl-diskless-sync", "no")
+	s.Do(t, kinds()[:20]...)
+	dump, facts := saveRedis(t, &sources.Redis{Host: s.Socket})
+	if number(facts, sources.FactSHA256) < 10 || number(facts, sources.FactSkipped) > 0 {
+		t.Errorf("facts: %v", facts)
+	}
+	held(t, loadRedis(t, dump), facts)
+	s.Do(t, []string{"CONFIG", "SET", "rdb-key-save-delay", "50000"}, []string{"BGSAVE"}, []string{"DEL", "chữ"})
+	dump, facts = saveRedis(t, &sources.Redis{Host: s.Socket})
+	held(t, loadRedis(t, dump), facts)
+}
+
 // A dump that is not whole fails the part, whoever cuts it off.
 func TestRedisServerDies(t *testing.T) {
 	s := sourcetest.StartRedis(t, "--rdb-key-save-delay", "100000")

@@ -33,7 +33,7 @@ type RedisConn struct {
 	out      *bufio.Writer
 	consumed int64 // bytes of answers that were read
 	late     atomic.Bool
-	ctx      context.Context //nolint:containedctx // of the connection, which ends with it; tells why
+	ended    func() error // why the context that it was opened in has ended; nil while it has not
 	unhook   func() bool
 }
 
@@ -60,7 +60,7 @@ var errNoRedis = errors.New("what answers is not a Redis server")
 var errRedisLate = fmt.Errorf("the server said nothing for %s", redisPatience)
 
 func newRedisConn(ctx context.Context, conn net.Conn) *RedisConn {
-	c := &RedisConn{conn: conn, ctx: ctx}
+	c := &RedisConn{conn: conn, ended: func() error { return context.Cause(ctx) }}
 	c.in, c.out = bufio.NewReaderSize(patient{c}, 64<<10), bufio.NewWriter(patient{c})
 	c.unhook = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	return c
@@ -92,12 +92,11 @@ func (c *RedisConn) move(do func() (int, error)) (int, error) {
 	})
 	defer limit.Stop()
 	n, err := do()
-	switch {
-	case err == nil:
-	case c.ctx.Err() != nil:
-		err = context.Cause(c.ctx)
-	case c.late.Load():
+	if err != nil && c.late.Load() {
 		err = errRedisLate
+	}
+	if why := c.ended(); err != nil && why != nil {
+		err = why
 	}
 	return n, err
 }

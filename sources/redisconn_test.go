@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"saoluu/internal/fault"
 )
 
 // answered is what the reader makes of bytes.
@@ -123,5 +125,39 @@ func TestRedisChangesReach(t *testing.T) {
 	}
 	if err := c.reach(t.Context(), 1000); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("an account that has ended: %v", err)
+	}
+}
+
+// Servers whose data would not be all of them, or not of now, are refused by what they
+// tell of themselves.
+func TestRedisSane(t *testing.T) {
+	tests := []struct {
+		name string
+		info redisInfo
+		want fault.Kind
+	}{
+		{"alone", redisInfo{"redis_mode": "standalone", "role": "master"}, ""},
+		{"replica", redisInfo{"role": "slave", "master_link_status": "up"}, ""},
+		{"lost replica", redisInfo{"role": "slave", "master_link_status": "down"}, fault.Absent},
+		{"sentinel", redisInfo{"redis_mode": "sentinel", "role": "master"}, fault.Usage},
+		{"cluster", redisInfo{"redis_mode": "cluster", "cluster_enabled": "1", "role": "master"}, fault.Usage},
+		{"loading", redisInfo{"loading": "1", "role": "master"}, fault.Absent},
+		{"something else", redisInfo{"redis_version": ""}, fault.Failed},
+	}
+	for _, tt := range tests {
+		if _, told := tt.info["redis_version"]; !told {
+			tt.info["redis_version"] = "7.0.15"
+		}
+		if err := (&Redis{}).sane(tt.info); fault.KindOf(err) != tt.want {
+			t.Errorf("%s: %v (%s), want %q", tt.name, err, fault.KindOf(err), tt.want)
+		}
+	}
+	busy := redisInfo{"rdb_bgsave_in_progress": "1", "rdb_current_bgsave_time_sec": "90"}
+	if got := busy.dumping(); got != 91*time.Second {
+		t.Errorf("a dump of 90 s counts as %s old", got)
+	}
+	valkey := redisInfo{"redis_version": "7.2.4", "valkey_version": "8.0.1"}
+	if got := valkey.product(); got != "valkey 8.0" {
+		t.Errorf("product %q", got)
 	}
 }

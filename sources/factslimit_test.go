@@ -88,6 +88,11 @@ func TestPostgresFactsAndLocks(t *testing.T) {
 	if len(locked) != 2 || !strings.Contains(locked[`"public"."b"`], "locked") {
 		t.Errorf("skipped = %v", locked)
 	}
+	var held int
+	if err := s.Connect(t, "d").QueryRow(t.Context(), `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE application_name = 'saoluu' AND relation IN ('a'::regclass, 'b'::regclass, 'c'::regclass)`).Scan(&held); err != nil || held != 0 {
+		t.Errorf("%d tables are held after their facts were read, %v", held, err)
+	}
 	for _, statement := range []string{"COMMIT", "SET lock_timeout = '5s'", "ALTER TABLE a ADD COLUMN y int"} {
 		if _, err := other.Exec(t.Context(), statement); err != nil {
 			t.Errorf("%s, although nobody reads the table: %v", statement, err)

@@ -111,6 +111,8 @@ func pgKind(err error, grant string) (fault.Kind, string) {
 			return fault.Absent, "correct the database's name"
 		case strings.HasPrefix(pe.Code, "57P"), pe.Code == "53300":
 			return fault.Absent, "wait until the server takes connections"
+		case pe.Code == "53200":
+			return fault.Failed, "raise max_locks_per_transaction when there are many tables, or give the server more memory"
 		case strings.HasPrefix(pe.Code, "53"):
 			return fault.NoSpace, "see the server's log"
 		case strings.HasPrefix(pe.Code, "XX"):

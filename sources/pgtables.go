@@ -185,6 +185,9 @@ func (b *pgBatch) read(ctx context.Context, clock factsClock) error {
 	case clock.limited() && state == "57014":
 		b.skip(clock.reason())
 		return nil
+	case clock.limited() && state == "53200": // out_of_memory
+		b.skip("the server has no room for its lock (max_locks_per_transaction) or no memory")
+		return nil
 	case clock.limited() && state == "42P01": // undefined_table
 		b.skip("the table was dropped during the backup")
 		return nil
@@ -198,15 +201,19 @@ func (b *pgBatch) skip(why string) {
 	}
 }
 
-// ask puts the statement. With a limit it does so inside a savepoint: a statement that
-// is ended takes its transaction down otherwise, and the locks on the tables go with it.
+// ask puts the statement. In a transaction it does so inside a savepoint: with it go the
+// locks on the tables, for all of which together the server may have no room, and a
+// statement that fails does not take the transaction down.
 func (b *pgBatch) ask(ctx context.Context, clock factsClock) (err error) {
-	if clock.limited() {
-		left := clock.share(b.last)
-		if len(b.tables) > 1 {
-			left = clock.left() / 2 // the other half is for one by one
+	if b.conn.PgConn().TxStatus() == 'T' {
+		guard := "SAVEPOINT saoluu"
+		if clock.limited() {
+			left := clock.share(b.last)
+			if len(b.tables) > 1 {
+				left = clock.left() / 2 // the other half is for one by one
+			}
+			guard += fmt.Sprintf("; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d", left.Milliseconds()+1, factsLockWait.Milliseconds())
 		}
-		guard := fmt.Sprintf("SAVEPOINT saoluu; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d", left.Milliseconds()+1, factsLockWait.Milliseconds())
 		if _, err := b.conn.Exec(ctx, guard, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}

@@ -94,8 +94,10 @@ func databaseExists(ctx context.Context, conn *pgx.Conn, op, name string) (exist
 	return exists, nil
 }
 
-// loadDump runs pg_restore in one transaction. The password travels in the
-// environment of the child alone.
+// loadDump runs pg_restore. It does so in many transactions, since one would hold a lock
+// on every table there is, and the server has room for some thousands; that they are on
+// its disk is seen to by the one that gives the database its name. The password travels
+// in the environment of the child alone.
 func loadDump(ctx context.Context, conn *pgx.Conn, op, name, dump string) error {
 	c := conn.Config()
 	major, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
@@ -108,9 +110,10 @@ func loadDump(ctx context.Context, conn *pgx.Conn, op, name, dump string) error 
 		return err
 	}
 	_, err = command.Run(ctx, command.Cmd{
-		Argv: []string{program, "--exit-on-error", "--single-transaction", "--no-password", "--dbname=" + connString(map[string]string{"dbname": name}), dump},
+		Argv: []string{program, "--exit-on-error", "--no-password", "--dbname=" + connString(map[string]string{"dbname": name}), dump},
 		Env: []string{
 			"PATH=/usr/bin:/bin", "LC_ALL=C", "PGHOST=" + c.Host, "PGPORT=" + strconv.Itoa(int(c.Port)), "PGUSER=" + c.User, "PGPASSWORD=" + c.Password,
+			"PGOPTIONS=-c synchronous_commit=off",
 		},
 		Secrets: []string{c.Password},
 	})

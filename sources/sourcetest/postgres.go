@@ -140,7 +140,7 @@ func (s *Server) await(t *testing.T, p *command.Process) {
 }
 
 func (s *Server) url(role, database string) string {
-	return "host=" + s.Sockets + " port=5432 user=" + role + " dbname='" + strings.ReplaceAll(database, "'", `\'`) + "'"
+	return "host=" + s.Sockets + " port=5432 user=" + role + " dbname='" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(database) + "'"
 }
 
 // Connect opens a session of the superuser that ends with the test.

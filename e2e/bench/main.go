@@ -47,6 +47,7 @@ func measurements() []measurement {
 		{"first", "first backup of a large tree, beside restic", 5, 1, first},
 		{"postgres", "a PostgreSQL database: nights, restore tests and growth, beside its own tools", 5, 1, postgres},
 		{"mariadb", "a MariaDB database: the same", 5, 1, mariadb},
+		{"image", "a disk in blocks, beside restic reading its used half as a stream", 3, 1, image},
 		{"ledger", "an append, beside a bare commit of SQLite", 5, 2, ledger},
 		{"daemon", "a daemon of 10,000 jobs", 3, 1, daemon},
 		{"catalog", "a catalog of 1,000,000 runs of 1,000 jobs", 7, 3, large},

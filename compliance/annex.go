@@ -49,7 +49,7 @@ func (e *evaluation) proofs(ctx context.Context, a *asset, result *Result) error
 	}
 	for _, f := range copies {
 		result.Copies = append(result.Copies, CopyState{
-			Job: a.Job, Target: f.Target, Run: f.run, Taken: f.taken, Separation: f.Separation, Encryption: f.Encryption,
+			Job: a.Job, Target: f.Target, Run: f.run, Taken: f.taken, Separation: f.Separation, Encryption: f.Encryption, Consistency: f.stillness,
 		})
 	}
 	tests, err := e.testsOf(ctx, a)

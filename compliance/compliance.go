@@ -114,6 +114,8 @@ type CopyState struct {
 	Taken      time.Time           // the instant the data stand for
 	Separation *catalog.Separation // nil: never measured
 	Encryption string
+	// Consistency says how a disk was held still (catalog.RunFinished.Consistency).
+	Consistency string
 }
 
 // A KeyRecord is what is known of the key of one target. It holds no key.

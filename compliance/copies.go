@@ -19,6 +19,7 @@ type copyFact struct {
 	taken     time.Time // the instant the data stand for
 	suspect   bool      // the clock was not to be trusted
 	onlyThere bool      // the run has no good copy anywhere else
+	stillness string    // catalog.RunFinished.Consistency
 }
 
 func (f copyFact) evidence() []string {
@@ -85,7 +86,7 @@ func (a *asset) take(ctx context.Context, e *evaluation, run catalog.Run) error 
 	slices.SortFunc(good, func(x, y catalog.Copy) int { return strings.Compare(x.Target, y.Target) })
 	for _, c := range good {
 		if !slices.ContainsFunc(a.copies, func(f copyFact) bool { return f.Target == c.Target }) {
-			a.copies = append(a.copies, copyFact{c, run.Run, run.Seq, run.ConsistentAt, run.ClockSuspect, len(good) == 1})
+			a.copies = append(a.copies, copyFact{c, run.Run, run.Seq, run.ConsistentAt, run.ClockSuspect, len(good) == 1, run.Consistency})
 		}
 	}
 	return nil

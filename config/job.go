@@ -156,10 +156,11 @@ type Source struct {
 	Path string `toml:"path,omitempty" need:"true" of:"sqlite|image"`
 
 	// How an image is held still. offline, the default, refuses what is in use or open
-	// for writing. crash takes it as after a power cut, with its free space, and says so
+	// for writing. snapshot takes a snapshot of an LVM volume, reads that and drops it.
+	// crash takes a disk in use as after a power cut, with its free space, and says so
 	// in every report.
-	// Example: consistency = "crash"
-	Consistency string `toml:"consistency,omitempty" of:"image" enum:"offline|crash"`
+	// Example: consistency = "snapshot"
+	Consistency string `toml:"consistency,omitempty" of:"image" enum:"offline|snapshot|crash"`
 
 	// The server's host name or address; or, for postgres, the folder of its socket
 	// and, for mariadb and redis, the socket itself. The default for mariadb is

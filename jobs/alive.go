@@ -120,7 +120,10 @@ func (r *Runner) sweep(ctx context.Context) error {
 			if alive || err != nil {
 				return err
 			}
-			return errors.Join(sources.CleanUp(ctx, path), os.RemoveAll(path))
+			if err := sources.CleanUp(ctx, path); err != nil {
+				return err // the folder says what is left
+			}
+			return os.RemoveAll(path)
 		}))
 	if busy {
 		return err

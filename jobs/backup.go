@@ -88,7 +88,11 @@ func (s *Saved) save(ctx context.Context) (err error) {
 	}
 	fin.ConsistentAt, fin.Consistency = payload.At.UTC(), payload.Consistency
 	err = r.store(ctx, job, fin, s.from, payload)
-	err = errors.Join(err, payload.Release(), clean())
+	released := payload.Release()
+	if released == nil { // else the folder says what is left, for the next start
+		released = clean()
+	}
+	err = errors.Join(err, released)
 	if len(fin.Copies) == 0 {
 		return err
 	}

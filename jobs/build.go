@@ -28,7 +28,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "command":
 		return r.program(s)
 	case "image":
-		return &sources.Image{Path: s.Path, Crash: s.Consistency == sources.ConsistencyCrash, Now: r.Now}, nil
+		return &sources.Image{Path: s.Path, Consistency: s.Consistency, Now: r.Now}, nil
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now}, nil
 	case "mongodb", "sqlserver", "oracle":

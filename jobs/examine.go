@@ -11,6 +11,7 @@ import (
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/sources"
+	"saoluu/sources/disk"
 )
 
 // Examined is one thing looked at before a night; Err is nil when it is good.
@@ -52,6 +53,13 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		all = append(all, Examined{fmt.Sprintf("job %q: source", name), err})
 		if err := r.examineRetention(job); err != nil {
 			all = append(all, Examined{fmt.Sprintf("job %q: retention", name), err})
+		}
+		if job.Source.Type == "image" {
+			err := disk.CanShow()
+			if err != nil { // it is saved all the same
+				err = fault.New(fault.Unknown, "saved as one stream, which grows faster", err, fault.HintOf(err))
+			}
+			all = append(all, Examined{fmt.Sprintf("job %q: blocks", name), err})
 		}
 		if job.Source.Type == "postgres" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})

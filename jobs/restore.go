@@ -19,6 +19,7 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
+	"saoluu/sources/disk"
 )
 
 // A RestorePlan is a real restore, spelled out before anything is touched.
@@ -216,6 +217,9 @@ func (r *Runner) restorePart(ctx context.Context, p RestorePlan, part RestorePar
 	if part.Image {
 		return r.restoreImage(ctx, p, part, from, id)
 	}
+	if p.Kind == "device" {
+		return r.streamToDevice(ctx, p, part, from)
+	}
 	if part.File == "" {
 		to := p.To
 		if p.Job.Source.Type == "image" {
@@ -257,7 +261,15 @@ func (r *Runner) dumpTo(ctx context.Context, p RestorePlan, part RestorePart, fr
 			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
 		}
 	}()
-	sum, n, err := r.stream(ctx, p, part, from, file)
+	var to io.Writer = file
+	sparse := &disk.Sparse{File: file}
+	if p.Job.Source.Type == "image" {
+		to = sparse
+	}
+	sum, n, err := r.stream(ctx, p, part, from, to)
+	if err == nil && p.Job.Source.Type == "image" {
+		err = sparse.Finish()
+	}
 	if err != nil {
 		return n, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,8 +34,8 @@ func (r *Runner) imageDigest(ctx context.Context, run catalog.Run) (string, erro
 // placedImage is placed for a run with an image: alone into a file or onto a device,
 // or with what is known of its disk into a folder.
 func (p RestorePlan) placedImage() RestorePlan {
-	image := slices.IndexFunc(p.Parts, func(part RestorePart) bool { return part.Image })
-	if image < 0 || isDir(p.To) || p.wantsFolder {
+	image := slices.IndexFunc(p.Parts, func(part RestorePart) bool { return part.Name == sources.PartImage })
+	if p.Job.Source.Type != "image" || image < 0 || isDir(p.To) || p.wantsFolder {
 		return p
 	}
 	p.Parts, p.Kind = p.Parts[image:image+1], "file"
@@ -82,6 +83,30 @@ func (r *Runner) restoreImage(ctx context.Context, p RestorePlan, part RestorePa
 		return read.Bytes, nil
 	}
 	return read.Bytes, os.Rename(out.Name(), path)
+}
+
+// streamToDevice writes an image that was saved as one stream onto a device.
+func (r *Runner) streamToDevice(ctx context.Context, p RestorePlan, part RestorePart, from restic.Repo) (int64, error) {
+	op := fmt.Sprintf("restore %q", p.Job.Name)
+	out, err := p.imageFile(p.To, part)
+	if err != nil {
+		return 0, err
+	}
+	room, err := out.Seek(0, io.SeekEnd)
+	if err == nil && room < part.Bytes {
+		err = fault.New(fault.NoSpace, op, fmt.Errorf("the device has %d bytes, and the image %d", room, part.Bytes), "choose a device that is large enough")
+	}
+	if err == nil {
+		_, err = out.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return 0, errors.Join(err, out.Close())
+	}
+	sum, n, err := r.stream(ctx, p, part, from, out)
+	if err = errors.Join(err, out.Sync(), out.Close()); err == nil && part.SHA256 != "" && sum != part.SHA256 {
+		err = fault.New(fault.Damaged, op, fmt.Errorf("part %q reads back with another digest than it was saved with", part.Name), "restore an older run with --date, or another target with --target")
+	}
+	return n, err
 }
 
 // imageFile opens what the image is written to.

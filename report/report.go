@@ -190,6 +190,9 @@ type Copy struct {
 	Measured   bool      `json:"measured"`   // false: declared or unknown
 	How        string    `json:"how"`
 	Encryption string    `json:"encryption"`
+	// Consistency says how a disk was held still while it was read: "offline",
+	// "snapshot", or "crash" when it was in use; absent for other sources.
+	Consistency string `json:"consistency,omitempty"`
 }
 
 // A Target is one place where copies lie.

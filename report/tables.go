@@ -29,7 +29,7 @@ func grid(result compliance.Result) Grid {
 func copies(result compliance.Result) []Copy {
 	out := []Copy{}
 	for _, c := range result.Copies {
-		row := Copy{Job: c.Job, Target: c.Target, Run: c.Run, TakenAt: utc(c.Taken), Separation: "unknown", Encryption: c.Encryption}
+		row := Copy{Job: c.Job, Target: c.Target, Run: c.Run, TakenAt: utc(c.Taken), Separation: "unknown", Encryption: c.Encryption, Consistency: c.Consistency}
 		if s := c.Separation; s != nil {
 			row.How = s.How
 			if !s.Unknown {

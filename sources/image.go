@@ -1,9 +1,11 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,10 +50,11 @@ const (
 type Image struct {
 	// Path is the file or the block device.
 	Path string
-	// Crash takes an image that is in use: its parts then come from different
-	// instants. What its file systems call free is not believed, so all is stored
-	// that is no hole.
-	Crash bool
+	// Consistency is one of the Consistency… words; empty means offline. With crash its
+	// parts come from different instants, and what its file systems call free is not
+	// believed, so all is stored that is no hole. With snapshot Path is an LVM volume, of
+	// which a snapshot is taken and dropped.
+	Consistency string
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -64,13 +67,17 @@ var (
 // Prepare claims the disk, finds out which of its blocks hold something, and shows
 // these as a tree of files. The error is fault.Refused for a disk that is in use.
 func (i *Image) Prepare(ctx context.Context, scratch string) (_ Payload, err error) {
-	t := &taking{source: i, at: i.Now()}
+	t := &taking{source: i, at: i.Now(), undo: context.WithoutCancel(ctx)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.release())
 		}
 	}()
-	if t.image, err = disk.Open(ctx, i.Path, i.Crash); err != nil {
+	path, err := t.freeze(ctx, scratch)
+	if err != nil {
+		return Payload{}, err
+	}
+	if t.image, err = disk.Open(ctx, path, t.crash()); err != nil {
 		return Payload{}, err
 	}
 	if err := t.survey(ctx, scratch); err != nil {
@@ -102,27 +109,30 @@ func (i *Image) Locations(context.Context) ([]string, error) {
 type taking struct {
 	source *Image
 	at     time.Time
+	undo   context.Context // for what is undone at the end, however that comes
 	image  *disk.Image
-	found  *disk.Survey
-	tree   *disk.Tree
-	shown  *disk.Mounted
+	// snapshot is what is read instead of the volume; nil without one.
+	snapshot *lvmSnapshot
+	found    *disk.Survey
+	tree     *disk.Tree
+	shown    *disk.Mounted
+	// streamed says why the image is one stream; empty when it is not.
+	streamed string
+	feed     *feed // of the stream
 }
 
 func (t *taking) op() string { return fmt.Sprintf("image %q", t.source.Path) }
 
-func (t *taking) consistency() string {
-	if t.source.Crash {
-		return ConsistencyCrash
-	}
-	return ConsistencyOffline
-}
+func (t *taking) consistency() string { return cmp.Or(t.source.Consistency, ConsistencyOffline) }
+
+func (t *taking) crash() bool { return t.consistency() == ConsistencyCrash }
 
 func (t *taking) survey(ctx context.Context, scratch string) (err error) {
 	dir := filepath.Join(scratch, "partitions")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return scratchError(scratch, err)
 	}
-	if t.found, err = t.image.Survey(ctx, dir, !t.source.Crash); err != nil {
+	if t.found, err = t.image.Survey(ctx, dir, !t.crash()); err != nil {
 		return fault.New(fault.KindOf(err), t.op(), err, fault.HintOf(err))
 	}
 	return nil
@@ -139,26 +149,48 @@ func (t *taking) show(ctx context.Context, scratch string) (Part, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return Part{}, scratchError(scratch, err)
 	}
-	if t.shown, err = t.tree.Mount(ctx, dir); err != nil {
+	t.shown, err = t.tree.Mount(ctx, dir)
+	if fault.KindOf(err) == fault.MissingTool {
+		t.streamed = err.Error()
+		return t.stream(scratch)
+	}
+	if err != nil {
 		return Part{}, err
 	}
 	return Part{Name: PartImage, Root: dir}, nil
 }
 
+// stream makes the image one stream, with zeros for what is not stored, where it
+// cannot be shown as blocks.
+func (t *taking) stream(scratch string) (_ Part, err error) {
+	if t.feed, err = newFeed(scratch, filepath.Join(scratch, "stream")); err != nil {
+		return Part{}, err
+	}
+	go t.feed.serve(func(w io.Writer) (func(bool), error) { return func(bool) {}, t.tree.Stream(w) })
+	return Part{Name: PartImage, Dump: t.feed.dump(""), Filename: ImageFile}, nil
+}
+
 // facts are known when all was read: only then is it certain that it could be read,
 // and that nobody wrote to it.
-func (t *taking) facts(context.Context) ([]Fact, error) {
-	digest, err := t.tree.Sums.Digest(t.found.Stored)
-	if err := errors.Join(t.tree.Err(), t.unchanged(), err); err != nil {
+func (t *taking) facts(ctx context.Context) ([]Fact, error) {
+	stored := t.found.Stored
+	if t.streamed != "" {
+		stored = disk.Full(t.image.Size)
+	}
+	digest, err := t.tree.Sums.Digest(stored)
+	if err := errors.Join(t.tree.Err(), t.unchanged(ctx), err); err != nil {
 		return nil, fault.New(fault.Failed, t.op(), err, "see the kernel's log for errors of the disk; what was saved is not a whole image")
 	}
 	facts := []Fact{
 		{PartImage, FactImage, "", digest},
 		{PartImage, FactSize, "", strconv.FormatInt(t.image.Size, 10)},
 		{PartImage, FactBlockSize, "", strconv.Itoa(disk.Block)},
-		{PartImage, FactBlocks, "", strconv.FormatInt(t.found.Stored.Count(), 10)},
+		{PartImage, FactBlocks, "", strconv.FormatInt(stored.Count(), 10)},
 		{PartImage, FactSector, "", strconv.FormatInt(t.image.Sector, 10)},
 		{PartImage, FactConsistency, "", t.consistency()},
+	}
+	if t.streamed != "" {
+		facts = append(facts, Fact{PartImage, FactSkipped, "blocks", "saved as one stream, which grows faster: " + t.streamed})
 	}
 	for number, why := range t.found.Free {
 		if why != "" {
@@ -181,19 +213,32 @@ func TableFacts(t disk.Table) []Fact {
 }
 
 // unchanged tells whether the image held still, where that was promised.
-func (t *taking) unchanged() error {
-	if t.source.Crash {
+func (t *taking) unchanged(ctx context.Context) error {
+	if t.crash() {
 		return nil
+	}
+	if t.snapshot != nil {
+		return t.snapshot.whole(ctx)
 	}
 	return t.image.Unchanged()
 }
 
 func (t *taking) release() error {
 	err := t.shown.Unmount()
+	if t.feed != nil {
+		t.feed.nudge()
+		<-t.feed.done
+		err = errors.Join(err, t.feed.remove())
+	}
 	if t.tree != nil {
 		err = errors.Join(err, t.tree.Sums.Close())
 	}
-	return errors.Join(err, t.image.Close())
+	err = errors.Join(err, t.image.Close())
+	if t.snapshot != nil {
+		err = errors.Join(err, t.snapshot.remove(t.undo))
+		t.snapshot = nil
+	}
+	return err
 }
 
 // IsImageTree reports whether a part of a run holds an image in blocks.
@@ -202,5 +247,7 @@ func IsImageTree(source, part, file string) bool {
 }
 
 // CleanUp takes away what a run that was killed left outside of its scratch folder,
-// which it names: mounts of images.
-func CleanUp(ctx context.Context, scratch string) error { return disk.Detach(ctx, scratch) }
+// which it names: mounts of images, and snapshots of volumes.
+func CleanUp(ctx context.Context, scratch string) error {
+	return errors.Join(disk.Detach(ctx, scratch), dropSnapshot(ctx, scratch))
+}

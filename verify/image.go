@@ -60,7 +60,7 @@ func newImage(x *examination, parts []restoredPart) (_ subject, err error) {
 		if p.image != nil {
 			i.size, i.stored, i.digest = p.image.Size, p.image.Stored, p.image.Digest
 		} else if st, err := os.Stat(p.file); err == nil {
-			i.size = st.Size()
+			i.size, i.stored = st.Size(), disk.Full(st.Size())
 		}
 	}
 	if i.disk.file == "" {

@@ -146,7 +146,7 @@ func mount(ctx context.Context, dir string, n nodes) (*Mounted, error) {
 	detach := func() error { return Detach(context.WithoutCancel(ctx), dir) }
 	s := &server{RawFileSystem: fuse.NewDefaultRawFileSystem(), nodes: n}
 	served, err := fuse.NewServer(s, dir, &fuse.MountOptions{
-		DirectMount: true, DirectMountFlags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
+		DirectMount: true, DirectMountStrict: os.Geteuid() == 0, DirectMountFlags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
 		Options: []string{"nosuid", "nodev", "noexec"}, FsName: fsName, Name: fsName,
 		MaxBackground: 64, DisableXAttrs: true, IgnoreSecurityLabels: true,
 	})
@@ -158,6 +158,19 @@ func mount(ctx context.Context, dir string, n nodes) (*Mounted, error) {
 		return nil, errors.Join(mountError(err), detach())
 	}
 	return &Mounted{Dir: dir, server: served, detach: detach}, nil
+}
+
+// CanShow tells whether images can be shown as blocks here, as far as can be seen
+// without mounting anything.
+func CanShow() error {
+	file, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return mountError(err)
+	}
+	if os.Geteuid() != 0 {
+		_, err = command.LookPath("fusermount3")
+	}
+	return errors.Join(err, file.Close())
 }
 
 func mountError(err error) error {

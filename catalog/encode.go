@@ -76,6 +76,10 @@ func decode(kind string, body []byte) (Event, error) {
 		return decodeAs[RestoreFinished](body)
 	case "run-shrank":
 		return decodeAs[RunShrank](body)
+	case "config-changed":
+		return decodeAs[ConfigChanged](body)
+	case "change-explained":
+		return decodeAs[ChangeExplained](body)
 	case "deletion-challenged":
 		return decodeAs[DeletionChallenged](body)
 	case "locks-renewed":
@@ -357,6 +361,10 @@ func check(e Event) error {
 		return checkNames(e.Kind(), e.Run)
 	case RunShrank:
 		return checkNames(e.Kind(), e.Run, e.Job)
+	case ConfigChanged:
+		return checkNames(e.Kind(), e.Run, e.Job, e.Before)
+	case ChangeExplained:
+		return checkNames(e.Kind(), e.Run, e.Job, e.Note, e.By)
 	}
 	return nil
 }

@@ -76,8 +76,9 @@ type Asset struct {
 	Label        string   `json:"label,omitempty"`
 	Owner        string   `json:"owner,omitempty"`
 	Class        string   `json:"class"`
-	Source       string   `json:"source"` // kind of source
-	Method       string   `json:"method"` // how it is saved, in words for the inventory's column
+	Source       string   `json:"source"`            // kind of source
+	Devices      int      `json:"devices,omitempty"` // network devices whose configuration is saved
+	Method       string   `json:"method"`            // how it is saved, in words for the inventory's column
 	Schedule     string   `json:"schedule"`
 	TestSchedule string   `json:"test_schedule"`
 	Targets      []string `json:"targets"`

@@ -79,6 +79,10 @@ func (p *projection) apply(ctx context.Context, seq, at int64, e Event) error {
 		return p.mark(ctx, kindControl, e.Source, seq, at)
 	case RunShrank:
 		return p.mark(ctx, kindShrank, e.Job, seq, at)
+	case ConfigChanged:
+		return p.mark(ctx, kindChanged, e.Job, seq, at)
+	case ChangeExplained:
+		return p.mark(ctx, kindChanged, e.Job, seq, at)
 	case DeletionChallenged:
 		return p.mark(ctx, kindChallenge, e.Target, seq, at)
 	case LocksRenewed:

@@ -87,6 +87,7 @@ func kinds() []string {
 		47: "medium-registered", 48: "medium-seen", 49: "medium-refused", 50: "medium-handed", 51: "medium-inspected", 52: "medium-staged",
 		53: "key-placed",
 		54: "old-keys-checked",
+		55: "config-changed", 56: "change-explained",
 	}
 }
 
@@ -114,6 +115,7 @@ const (
 	kindMedium      = 47 // marks all events about media
 	kindPlaced      = 53
 	kindOldKeys     = 54
+	kindChanged     = 55 // marks explanations too
 	stateRunning    = 0
 	stateComplete   = 1
 	stateIncomplete = 2

@@ -37,6 +37,9 @@ func (e *evaluation) annex(ctx context.Context, packs []*Pack, result *Result) e
 			return err
 		}
 	}
+	if result.Changes, err = e.history(ctx); err != nil {
+		return err
+	}
 	result.Media, result.Refused, err = e.register(ctx, result.Copies)
 	return err
 }

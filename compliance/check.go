@@ -20,6 +20,15 @@ type siteCheck interface {
 	site(ctx context.Context, e *evaluation, r *Rule) (judgement, error)
 }
 
+// A chooser is an assetCheck that is about some assets alone, whatever else the rule
+// selects.
+type chooser interface {
+	// about reports whether the check is about an asset; of others it says nothing.
+	about(a *asset) bool
+	// nobody says in Vietnamese what it means that there is no such asset, and what to do.
+	nobody() (why, remedy string)
+}
+
 // A judgement is what a check says of one subject.
 type judgement struct {
 	posture  Outcome
@@ -50,6 +59,7 @@ func kinds() []kind {
 		{"objective", parseObjective},
 		{"chain_intact", parseChainIntact},
 		{"retention", parseRetention},
+		{"change_tracked", parseChangeTracked},
 	}
 }
 

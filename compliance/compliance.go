@@ -98,9 +98,10 @@ type Result struct {
 	Copies    []CopyState
 	Targets   []TargetFacts
 	Keys      []KeyRecord
-	Archives  []ArchiveState // oldest first
-	Media     []MediumFacts  // by name
-	Refused   int            // disks that were refused in the period
+	Archives  []ArchiveState         // oldest first
+	Media     []MediumFacts          // by name
+	Refused   int                    // disks that were refused in the period
+	Changes   []catalog.ConfigChange // of configurations: those of the period, and older ones that nobody has explained
 	Proofs    []Proof
 	Watch     []Watch
 	Ledger    Ledger

@@ -79,7 +79,7 @@ func (e *evaluation) rule(ctx context.Context, p *Pack, r *Rule) ([]Finding, err
 	var found []Finding
 	subjects := 0
 	for _, a := range e.assets {
-		if !a.removed.IsZero() && !judgesRemoved(c) {
+		if !a.removed.IsZero() && !judgesRemoved(c) || !concerns(c, a) {
 			continue
 		}
 		j, err := e.subject(ctx, c, r, a)
@@ -102,6 +102,15 @@ func (e *evaluation) rule(ctx context.Context, p *Pack, r *Rule) ([]Finding, err
 func judgesRemoved(c assetCheck) bool {
 	_, ok := c.(*calendarCoverage)
 	return ok
+}
+
+// concerns reports whether a check is about an asset at all.
+func concerns(c assetCheck, a *asset) bool {
+	choose, chooses := c.(chooser)
+	if !chooses {
+		return true
+	}
+	return choose.about(a)
 }
 
 // subject judges one asset, or says why the rule leaves it out.
@@ -135,6 +144,10 @@ func (r *Rule) importanceNames() string {
 // nothing is the finding about an empty selection, which must not pass for
 // perfect order.
 func (e *evaluation) nothing(r *Rule) judgement {
+	if choose, chooses := r.check.(chooser); chooses && len(e.inv.Assets) > 0 {
+		why, remedy := choose.nobody()
+		return judgement{posture: r.empty, why: why, remedy: remedy}
+	}
 	if len(r.importance) > 0 && len(e.inv.Assets) > 0 {
 		return judgement{
 			posture: r.empty, why: "chưa xác định dữ liệu quan trọng: không mục sao lưu nào thuộc phạm vi của điều khoản",

@@ -32,6 +32,7 @@ type evaluation struct {
 	archivesRead bool
 	media        map[string]catalog.MediumState // by name; read on demand
 	refused      []catalog.MediumRefusal
+	changes      map[string][]catalog.ConfigChange // by job; read on demand
 	controls     map[string]catalog.Control
 	failures     failures
 	suspect      map[string]time.Time             // of the targets, before their re-reads are seen

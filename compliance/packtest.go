@@ -163,6 +163,7 @@ func readScenario(s *scope, loc *time.Location, now time.Time) *scenario {
 	}
 	sc.addKeys(s)
 	sc.addMedia(s)
+	sc.addChanges(s)
 	sc.addLedger(s)
 	return sc
 }
@@ -180,6 +181,10 @@ func readAsset(s *scope) catalog.Asset {
 			*field = s.optional(key)
 		}
 	}
+	if s.has("source") {
+		a.Source = s.optional("source")
+	}
+	a.Devices = s.number("devices", 0, 0, 1000)
 	for _, i := range []string{"high", "normal", "low"} {
 		if a.Importance == importanceWord(i) {
 			a.Importance = i

@@ -33,6 +33,7 @@ type scenario struct {
 	keys       []keyEvent // oldest first
 	archives   []catalog.Dated[catalog.ArchiveWritten]
 	media      []catalog.Dated[catalog.Event] // oldest first
+	changes    []catalog.ConfigChange         // oldest first
 	compared   []catalog.Comparison           // of the tables with the ledger, oldest first
 	entries    []catalog.Entry
 	enrolments []catalog.Entry
@@ -204,6 +205,32 @@ func (s *scenario) Compared(_ context.Context, asOf time.Time) (catalog.Comparis
 		}
 	}
 	return newest, nil
+}
+
+// ConfigChanges returns what a test gives, explained as far as asOf.
+func (s *scenario) ConfigChanges(_ context.Context, asOf time.Time) (map[string][]catalog.ConfigChange, error) {
+	all := map[string][]catalog.ConfigChange{}
+	for _, c := range s.changes {
+		if c.At.After(asOf) {
+			continue
+		}
+		c.Explained = slices.DeleteFunc(slices.Clone(c.Explained), func(d catalog.Dated[catalog.ChangeExplained]) bool { return d.At.After(asOf) })
+		all[c.Job] = append(all[c.Job], c)
+	}
+	return all, nil
+}
+
+// addChanges reads how the configuration changed, and when that was explained:
+// changes = [{ at = 2026-05-02, files = 3, explained = 2026-05-03 }].
+func (sc *scenario) addChanges(s *scope) {
+	for i, t := range s.tables("changes") {
+		c := catalog.ConfigChange{Seq: int64(7000 + i), At: t.instant("at", sc.loc),
+			ConfigChanged: catalog.ConfigChanged{Run: fmt.Sprintf("run-%d", i), Job: testJob, Before: "before", Changed: t.number("files", 1, 1, 1000)}}
+		if at := t.instant("explained", sc.loc); !at.IsZero() {
+			c.Explained = []catalog.Dated[catalog.ChangeExplained]{{Event: catalog.ChangeExplained{Run: c.Run, Job: testJob, Note: "thử", By: "thử"}, At: at}}
+		}
+		sc.changes = append(sc.changes, c)
+	}
 }
 
 // A keyEvent is one entry about the key of a target.

@@ -18,6 +18,7 @@ type View interface {
 	histories
 	custody
 	keyrings
+	changes
 	ledger
 }
 
@@ -51,6 +52,11 @@ type keyrings interface {
 	KeyStates(ctx context.Context, asOf time.Time) (map[string]catalog.KeyState, error)
 	Archives(ctx context.Context, asOf time.Time) ([]catalog.Dated[catalog.ArchiveWritten], error)
 	Run(ctx context.Context, id string) (catalog.Run, error)
+}
+
+// changes tells how configurations changed, by job, oldest first.
+type changes interface {
+	ConfigChanges(ctx context.Context, asOf time.Time) (map[string][]catalog.ConfigChange, error)
 }
 
 // ledger is the append-only log itself.

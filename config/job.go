@@ -78,7 +78,7 @@ type Job struct {
 }
 
 // Source says how the data are read. Its keys depend on type: files is folders
-// and files, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
+// and files, config what this machine and network devices are set to, command what a program of the agency's own writes or leaves, sqlite one SQLite database, postgres and mariadb one, several or all
 // databases of a server with its roles, or users and grants, redis all databases of
 // a Redis server, image a disk or a file that stands for one. A mariadb source reads MySQL servers too. mongodb, sqlserver and
 // oracle drive the programs of these engines' makers, and were never tried against a
@@ -86,7 +86,7 @@ type Job struct {
 type Source struct {
 	// How the data are read.
 	// Example: type = "postgres"
-	Type string `toml:"type" need:"true" enum:"files|sqlite|postgres|mariadb|redis|mongodb|sqlserver|oracle|command|image"`
+	Type string `toml:"type" need:"true" enum:"files|config|sqlite|postgres|mariadb|redis|mongodb|sqlserver|oracle|command|image"`
 
 	// The program and its arguments. It is run as it is written, without a shell,
 	// and what it writes to its standard output is the backup. An exit status other
@@ -117,20 +117,33 @@ type Source struct {
 	// Example: password_env = "LDAP_PASSWORD_FILE"
 	PasswordEnv string `toml:"password_env,omitempty" of:"command"`
 
-	// Absolute paths of folders and files.
+	// Absolute paths of folders and files. A config source has at least one of paths,
+	// presets, commands and devices.
 	// Example: paths = ["/etc", "/srv/ho-so"]
-	Paths []string `toml:"paths,omitempty" need:"true" of:"files"`
+	Paths []string `toml:"paths,omitempty" need:"files" of:"files|config"`
+
+	// Families of commands that only read and tell the state of this machine: packages,
+	// unit files, kernel settings, addresses, firewall rules, the crontab. Those that are
+	// not installed are passed over.
+	// Example: presets = ["debian"]
+	Presets []string `toml:"presets,omitempty" of:"config"`
+
+	// Further commands whose output is saved.
+	Commands []ConfigCommand `toml:"commands,omitempty" of:"config"`
+
+	// Network devices whose configuration is saved.
+	Devices []Device `toml:"devices,omitempty" of:"config"`
 
 	// Patterns of what to leave out, as restic's --exclude takes them.
 	// Example: exclude = ["*.tmp", "/srv/ho-so/cache"]
-	Exclude []string `toml:"exclude,omitempty" of:"files"`
+	Exclude []string `toml:"exclude,omitempty" of:"files|config"`
 
 	// Whether to stay on the file systems of paths.
 	// Example: one_file_system = true
-	OneFileSystem bool `toml:"one_file_system,omitempty" of:"files" default:"false"`
+	OneFileSystem bool `toml:"one_file_system,omitempty" of:"files|config" default:"false"`
 
 	// How many facts are taken for the comparison after a restore. Files:
-	// "sampled" (the default) or "full" hashes. Databases: "full" (the default)
+	// "sampled" (the default) or "full" hashes; config always "full". Databases: "full" (the default)
 	// or only "counts" of rows; redis: "sampled" (the default), "full" or "counts".
 	// Example: facts = "full"
 	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`

@@ -30,7 +30,7 @@ type manual map[string]entry
 func readManual(t *testing.T) manual {
 	t.Helper()
 	m := manual{}
-	for _, name := range []string{"config.go", "job.go", "target.go"} {
+	for _, name := range []string{"config.go", "job.go", "target.go", "configuration.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func TestEveryFieldIsExplained(t *testing.T) {
 
 // brackets writes the header of a table as it stands in a file.
 func brackets(header string) string {
-	if strings.HasSuffix(header, ".checks") {
+	if strings.HasSuffix(header, ".checks") || strings.HasSuffix(header, ".commands") || strings.HasSuffix(header, ".devices") {
 		return "[[" + header + "]]"
 	}
 	return "[" + header + "]"

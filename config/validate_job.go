@@ -118,6 +118,8 @@ func (c checker) source(j *Job, n *node) {
 			}
 			c.apart(j, n, "paths", path)
 		}
+	case "config":
+		c.configuration(j, s, n)
 	case "sqlite", "image":
 		if n.good("path") {
 			c.apart(j, n, "path", s.Path)
@@ -141,6 +143,8 @@ func (c checker) facts(s *Source, n *node) {
 	switch s.Type {
 	case "files", "command", "sqlserver", "oracle":
 		modes = []string{"sampled", "full"}
+	case "config":
+		modes = []string{"full"}
 	case "mongodb":
 		modes = []string{"counts"}
 	case "image":
@@ -276,6 +280,8 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 	switch kind {
 	case "files":
 		c.files(k, n, j.Source.Paths)
+	case "config":
+		c.files(k, n, append([]string{"/commands", "/devices"}, j.Source.Paths...))
 	case "command", "sqlserver", "oracle":
 		c.files(k, n, []string{j.Source.Folder})
 	}

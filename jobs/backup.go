@@ -129,8 +129,14 @@ func (s *Saved) Finish(ctx context.Context) (catalog.RunFinished, error) {
 		r.Log.Warn().Str("job", s.job.Name).Str("run", s.fin.Run).Int64("bytes", smaller.Bytes).Int64("bytes_before", smaller.BytesBefore).
 			Int64("files", smaller.Files).Int64("files_before", smaller.FilesBefore).Str("lacks", strings.Join(smaller.Lacks, " ")).Msg("far less was saved than before, or a part of it is gone")
 	}
+	changed, compared := r.configChanged(context.WithoutCancel(ctx), s.job, s.fin)
+	if changed != nil {
+		events = append(events, *changed)
+		r.Log.Info().Str("job", s.job.Name).Str("run", s.fin.Run).Int("added", changed.Added).Int("removed", changed.Removed).Int("changed", changed.Changed).
+			Str("unknown", changed.Unknown).Msg("the configuration is another than before")
+	}
 	_, written := r.Catalog.Append(context.WithoutCancel(ctx), events...)
-	return s.fin, errors.Join(err, looked, written)
+	return s.fin, errors.Join(err, looked, compared, written)
 }
 
 // copyOn fills the run's other targets from the first. A copy that fails leaves

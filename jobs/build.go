@@ -29,6 +29,8 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		return r.program(s)
 	case "image":
 		return &sources.Image{Path: s.Path, Consistency: s.Consistency, Now: r.Now}, nil
+	case "config":
+		return r.configuration(s)
 	case "sqlite":
 		return &sources.SQLite{Path: s.Path, FactsMode: s.Facts, FactsLimit: s.FactsLimit.Std(), Now: r.Now}, nil
 	case "mongodb", "sqlserver", "oracle":
@@ -158,7 +160,7 @@ func (r *Runner) request(ctx context.Context, job config.Job, fin *catalog.RunFi
 	request := restic.BackupRequest{Tags: r.tags(job, fin.Run, part.Name), Host: r.Host}
 	if len(part.Paths) > 0 {
 		parent, err := r.Catalog.LatestSnapshot(ctx, job.Name, to.name, part.Name)
-		request.Paths, request.Exclude, request.OneFileSystem, request.Parent = part.Paths, part.Exclude, part.OneFileSystem, parent
+		request.Paths, request.Dir, request.Exclude, request.OneFileSystem, request.Parent = part.Paths, part.Dir, part.Exclude, part.OneFileSystem, parent
 		return request, err
 	}
 	if part.Root != "" {

@@ -20,6 +20,7 @@ import (
 // Điều 16 khoản 2 điểm b) for each kind of source.
 var methods = map[string]string{
 	"files":               "sao lưu gia tăng ở mức tệp, khử trùng lặp",
+	"config":              "sao lưu cấu hình: tệp, kết quả lệnh chỉ đọc, cấu hình thiết bị mạng qua SSH; lưu mọi phiên bản khác nhau",
 	"command":             "chương trình kết xuất của đơn vị",
 	"image":               "ảnh đĩa theo khối cố định 64 KiB, bỏ vùng trống của hệ thống tệp",
 	"sqlite":              "bản sao nhất quán của tệp CSDL",
@@ -111,7 +112,7 @@ func asset(name string, j config.Job) catalog.Asset {
 		Secrecy: j.Secrecy, Label: j.Label, Owner: j.Owner, Class: j.Class, Source: j.Source.Type,
 		Method: cmp.Or(methods[j.Source.Type+" "+j.Source.Method], methods[j.Source.Type]), Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
 		Targets: j.Targets, RPOSeconds: int64(j.RPO.Std() / time.Second), RTOSeconds: int64(j.RTO.Std() / time.Second),
-		InService:    j.InService,
+		InService: j.InService, Devices: len(j.Source.Devices),
 		SourceSHA256: settingsDigest(j.Source), ChecksSHA256: settingsDigest(j.Test.Checks), Checks: len(j.Test.Checks),
 	}
 }

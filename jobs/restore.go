@@ -209,6 +209,7 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 		if err != nil {
 			return err
 		}
+		p.Overwrite = p.Overwrite || part.File == "" // what lies there now, the part before has put there
 	}
 	return nil
 }

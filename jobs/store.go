@@ -45,6 +45,9 @@ func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFini
 	if taken.err != nil {
 		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("take facts of %q", job.Name), taken.err, fault.HintOf(taken.err)))
 	}
+	if p.Lacks != nil {
+		problems = append(problems, fault.New(fault.Incomplete, "", p.Lacks, fault.HintOf(p.Lacks)))
+	}
 	if err := r.keepFacts(ctx, fin, taken.facts); err != nil {
 		problems = append(problems, err)
 	}

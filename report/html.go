@@ -25,6 +25,7 @@ const (
 	maxArchiveRows = 40
 	maxArchiveJobs = 4 // named of one set
 	maxTestRows    = 120
+	maxChangeRows  = 60
 	maxRemedies    = 3  // different things to do, of one rule
 	maxFrontRows   = 14 // of the grid on the first pages
 	maxUntested    = 6  // named on the first pages
@@ -67,6 +68,9 @@ type page struct {
 	CopyTotals   []copyTotal
 	ArchiveRows  []archiveRow
 	ArchivesLeft int
+	ChangeRows   []changeRow
+	ChangesLeft  int
+	OpenChanges  int // that nobody has explained
 	Detail       []gapGroup
 	DetailLeft   int
 
@@ -147,6 +151,7 @@ func newPage(r Report) page {
 	p.tests()
 	p.copies()
 	p.custody()
+	p.changed()
 	p.detail()
 	for _, m := range r.Grid.Months {
 		if m.InPeriod && m.SilentHours > 0 {

@@ -53,6 +53,7 @@ type Report struct {
 	Keys         []Key                                 `json:"keys"`
 	Archives     []Archive                             `json:"archives"`
 	Media        []Medium                              `json:"media"`
+	Changes      []Change                              `json:"changes"`       // of configurations
 	Refused      int                                   `json:"media_refused"` // disks that were refused in the period
 	Classes      []Class                               `json:"classes"`
 	Removed      []Removed                             `json:"removed"`
@@ -273,6 +274,7 @@ func Build(ctx context.Context, source Source, req Request) (Report, error) {
 	r.Grid = grid(result)
 	r.Copies, r.Targets = copies(result), targets(result)
 	r.Keys, r.Archives = keys(result), archives(result)
+	r.Changes = changes(result)
 	r.Media, r.Refused = media(result), result.Refused
 	r.Classes, r.Untested, r.Removed = classes(result), untested(result), removed(result)
 	r.Verdict = verdict(r)

@@ -82,8 +82,8 @@ func stories() []story {
 	counter := story{asset: asset("motcua", "CSDL một cửa điện tử", "database", "high", "postgres", "daily at 01:30", "nas"), good: except(daily, time.March), failed: func(d calendar.Date) bool { return d.Month == time.March && d.Year == 2026 && d.Day < 9 }, level: far, tests: monthlyTests("nas", 320)}
 	files := story{asset: asset("hoso", "Hồ sơ nghiệp vụ, công chứng và chứng thực dùng chung", "business-data", "normal", "files", "weekly on sun at 02:00", "nas", "dia-roi"), good: on(4, 11, 18, 25), failed: never, level: far, tests: monthlyTests("nas", 45)}
 	files.asset.RPOSeconds = 7 * 24 * 3600
-	configs := story{asset: asset("cauhinh", "Cấu hình tường lửa, máy chủ", "config", "normal", "files", "monthly on 3 at 02:00", "o-trong"), good: on(3), failed: never, level: map[string]int{"o-trong": 0}, tests: monthlyTests("o-trong", 1)}
-	configs.asset.RPOSeconds, configs.asset.Owner = 31*24*3600, ""
+	configs := story{asset: asset("cauhinh", "Cấu hình tường lửa, máy chủ", "config", "normal", "config", "monthly on 3 at 02:00", "o-trong"), good: on(3), failed: never, level: map[string]int{"o-trong": 0}, tests: monthlyTests("o-trong", 1)}
+	configs.asset.RPOSeconds, configs.asset.Owner, configs.asset.Devices = 31*24*3600, "", 1
 	small := story{asset: asset("hopdong", "Sổ hợp đồng <nội bộ> & phụ lục", "database", "normal", "sqlite", "daily at 02:30", "nas"), good: daily, failed: never, level: far}
 	small.asset.RTOSeconds, small.asset.Label = 0, ""
 	web := story{asset: asset("website", "Trang thông tin điện tử", "business-data", "low", "files", "monthly on 31 at 04:00", "nas"), good: except(on(31), time.February), failed: never, level: far, tests: monthlyTests("nas", 20)}
@@ -134,6 +134,7 @@ func site(t testing.TB, until time.Time) *catalog.Catalog {
 		w.flush()
 		w.upkeep(d)
 		w.custody(d)
+		w.changed(d)
 	}
 	return c
 }
@@ -274,6 +275,23 @@ func (w *writer) upkeep(d calendar.Date) {
 	if d.Year == 2026 && d.Month >= time.April {
 		w.clock.Set(d.AddDays(1).Start(w.loc).Add(30 * time.Minute))
 		w.add(catalog.Beat{})
+	}
+}
+
+// changed tells of a configuration that was changed three times: once with a word, once
+// with a word about one file of several, and once without any.
+func (w *writer) changed(d calendar.Date) {
+	run := w.runs["cauhinh"].Run
+	change := catalog.ConfigChanged{Run: run, Job: "cauhinh", Before: "before", Added: 1, Changed: 2}
+	explained := catalog.ChangeExplained{Run: run, Job: "cauhinh", Note: "mở cổng cho <phần mềm> mới", Ref: "07/PYC-STP", By: "Phòng CNTT", Asked: "quantri"}
+	switch d.String() {
+	case "2026-04-03":
+		w.add(change)
+	case "2026-05-03":
+		w.add(change, explained)
+	case "2026-06-03":
+		explained.Paths = []string{strings.Repeat("ab", 32)}
+		w.add(change, explained)
 	}
 }
 

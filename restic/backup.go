@@ -1,6 +1,7 @@
 package restic
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,7 @@ func parentGone(err error, parent string) bool {
 }
 
 func (e *Engine) backup(ctx context.Context, r Repo, op string, q BackupRequest, h held) (Summary, error) {
-	c := call{op: op, args: q.args(), tail: q.paths(), dir: q.Root, writes: true, files: h}
+	c := call{op: op, args: q.args(), tail: q.paths(), dir: cmp.Or(q.Root, q.Dir), writes: true, files: h}
 	digest := ""
 	if q.Stdin != nil {
 		dir, err := os.MkdirTemp(e.TempDir, "pump-")

@@ -16,7 +16,8 @@ import (
 // A BackupRequest is one snapshot to be made. Exactly one of Paths, Root and Stdin
 // is set.
 type BackupRequest struct {
-	Paths         []string // absolute; each must exist
+	Paths         []string // absolute, or below Dir; each must exist
+	Dir           string   // absolute folder that Paths are below: its own path is no part of the snapshot's tree; empty: they are absolute
 	Exclude       []string // patterns (restic manual, "Excluding files")
 	OneFileSystem bool     // do not cross into other file systems
 
@@ -58,8 +59,8 @@ func (q BackupRequest) check(op string) error {
 		return refuse("give the host name of the snapshot")
 	}
 	for _, p := range q.Paths {
-		if !filepath.IsAbs(p) {
-			return refuse("path %q is not absolute", p)
+		if filepath.IsAbs(p) == (q.Dir != "") || q.Dir != "" && (!filepath.IsAbs(q.Dir) || !filepath.IsLocal(p)) {
+			return refuse("path %q is not absolute, or not below %q", p, q.Dir)
 		}
 	}
 	for _, t := range q.Tags {
@@ -99,6 +100,9 @@ func (q BackupRequest) present(op string) error {
 		paths = []string{q.Root}
 	}
 	for _, p := range paths {
+		if q.Dir != "" {
+			p = filepath.Join(q.Dir, p)
+		}
 		st, err := os.Lstat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -36,6 +36,9 @@ type Payload struct {
 	// the parts have begun to be read and before Release, possibly at the same
 	// time as they are read. Nil means the kind has no facts.
 	Facts func(ctx context.Context) ([]Fact, error)
+	// Lacks says what belongs to the source and is in no part, because it could not be
+	// read: the run is incomplete. Nil when nothing is lacking.
+	Lacks error
 	// FactsLast asks for Facts to be called only after all parts were read: the
 	// source cannot be frozen, so only then is it known what did not change
 	// meanwhile. A fact about anything else would make a healthy backup look damaged.
@@ -51,7 +54,8 @@ type Payload struct {
 // A Part is one snapshot of a Payload. Exactly one of Paths, Root, File and Dump is set.
 type Part struct {
 	Name          string       // unique in the Payload, for example "database" or "globals"
-	Paths         []string     // absolute paths of trees and files
+	Paths         []string     // absolute paths of trees and files, or below Dir
+	Dir           string       // absolute folder that Paths are below, which is no part of what is saved; empty: they are absolute
 	Exclude       []string     // restic exclude patterns; only with Paths
 	OneFileSystem bool         // only with Paths
 	Root          string       // absolute path of a folder whose content is the snapshot, without the way to it
@@ -78,6 +82,9 @@ const (
 	FactFiles      = "files"     // number of files in a tree that a copy must at least hold
 	FactSize       = "size"      // bytes of a file
 	FactMode       = "mode"      // permission bits and type of a file
+	FactOwner      = "owner"     // user and group of an entry of a tree, as numbers
+	FactLink       = "link"      // where a symbolic link leads
+	FactSettled    = "settled"   // sha256 of a file without what changes by itself: two versions are compared by it
 	FactIntegrity  = "integrity" // outcome of the engine's own check
 	FactRole       = "role"
 	FactExtension  = "extension"

@@ -47,6 +47,9 @@ func (f *files) partFacts(ctx context.Context, p restoredPart, want []sources.Fa
 		if err := os.MkdirAll(p.dir, 0o700); err != nil { // restic makes none for an empty snapshot
 			return nil, err
 		}
+		if f.request.Source == "config" {
+			return sources.ConfigFacts(ctx, p.dir, want)
+		}
 		return sources.TreeFacts(ctx, p.dir, want)
 	}
 	sum, err := fileSum(ctx, p.file)

@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&app.configPath, "config", path, "configuration `FILE` (or $SAOLUU_CONFIG)")
 	root.AddCommand(
 		initCommand(app), daemonCommand(app), backupCommand(app), testCommand(app), restoreCommand(app), archiveCommand(app),
-		upkeepCommand(app), targetCommand(app), recoverCommand(), holdCommand(app), mediumCommand(app), keyCommand(app), retentionCommand(app), statusCommand(app), catalogCommand(app), reportCommand(app), ledgerCommand(app),
+		upkeepCommand(app), targetCommand(app), recoverCommand(), holdCommand(app), mediumCommand(app), keyCommand(app), retentionCommand(app), changesCommand(app), statusCommand(app), catalogCommand(app), reportCommand(app), ledgerCommand(app),
 		evidenceCommand(app), configCommand(app), packsCommand(), doctorCommand(app), docsCommand(root),
 	)
 	usageErrors(root)

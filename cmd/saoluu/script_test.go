@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
 		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand, "maria": mariaCommand, "redis": redisCommand,
-		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand, "standin": standinCommand,
+		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand, "standin": standinCommand, "devices": devicesCommand,
 	}
 	maps.Copy(all, moreCommands())
 	return all

@@ -14,12 +14,13 @@ const anything = "*"
 // new one is placed on purpose.
 var layers = map[string][]string{
 	"cmd":        {anything},
-	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention", "escrow", "archive"},
+	"jobs":       {"config", "sources", "targets", "restic", "verify", "catalog", "evidence", "notify", "retention", "escrow", "archive", "history"},
 	"retention":  {}, // pure: what is known goes in, a plan comes out
 	"config":     {},
 	"escrow":     {},
 	"archive":    {}, // knows sets of media; what is put on them it is handed
 	"sources":    {},
+	"history":    {"sources"}, // compares what they knew of two versions; contents it is handed
 	"targets":    {"restic"},
 	"restic":     {},
 	"verify":     {"restic", "sources"}, // a copy's facts are taken by the code that took the source's

@@ -1,0 +1,149 @@
+package history
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"saoluu/sources"
+)
+
+func fact(kind, of, value string) sources.Fact {
+	return sources.Fact{Part: "paths", Kind: kind, Of: of, Value: value}
+}
+
+func TestCompare(t *testing.T) {
+	before := []sources.Fact{
+		fact(sources.FactSHA256, "/etc/same", "1"), fact(sources.FactMode, "/etc/same", "-rw-r--r--"),
+		fact(sources.FactSHA256, "/etc/text", "1"),
+		fact(sources.FactSHA256, "/etc/gone", "2"),
+		fact(sources.FactSHA256, "/etc/mode", "3"), fact(sources.FactMode, "/etc/mode", "-rw-r--r--"), fact(sources.FactOwner, "/etc/mode", "0:0"),
+		fact(sources.FactLink, "/etc/link", "a"), fact(sources.FactMode, "/etc/dir", "drwxr-xr-x"),
+		fact(sources.FactSHA256, "/etc/busy", "4"),
+		fact(sources.FactSHA256, "/etc/salted", "5"), fact(sources.FactSettled, "/etc/salted", "s"),
+		fact(sources.FactFiles, "", "7"), fact(sources.FactSample, "", "mode=full"),
+	}
+	after := []sources.Fact{
+		fact(sources.FactSHA256, "/etc/same", "1"), fact(sources.FactMode, "/etc/same", "-rw-r--r--"),
+		fact(sources.FactSHA256, "/etc/text", "9"),
+		fact(sources.FactSHA256, "/etc/mode", "3"), fact(sources.FactMode, "/etc/mode", "-rwxr-xr-x"), fact(sources.FactOwner, "/etc/mode", "1:0"),
+		fact(sources.FactLink, "/etc/link", "b"), fact(sources.FactMode, "/etc/new", "drwxr-xr-x"),
+		fact(sources.FactUnread, "/etc/busy", "changed"),
+		fact(sources.FactSHA256, "/etc/salted", "6"), fact(sources.FactSettled, "/etc/salted", "s"),
+		fact(sources.FactSHA256, "/etc/come", "8"), fact(sources.FactFiles, "", "8"),
+	}
+	want := []Change{
+		{"paths", "/etc/busy", Changed, []string{"content"}, "4", ""},
+		{"paths", "/etc/come", Added, nil, "", "8"},
+		{"paths", "/etc/gone", Removed, nil, "2", ""},
+		{"paths", "/etc/link", Changed, []string{"link"}, "", ""},
+		{"paths", "/etc/mode", Changed, []string{"mode", "owner"}, "3", "3"},
+		{"paths", "/etc/text", Changed, []string{"content"}, "1", "9"},
+	}
+	if d := cmp.Diff(want, Compare(before, after)); d != "" {
+		t.Error(d)
+	}
+	if got := Compare(before, before); len(got) != 0 {
+		t.Errorf("the same differs: %v", got)
+	}
+}
+
+// secrets are lines of many programs and devices, and what of them must not be shown.
+var secrets = []struct{ line, secret string }{
+	{"DB_PASSWORD=Hoa-Phuong-7", "Hoa-Phuong-7"},
+	{`  "password": "Hoa-Phuong-7",`, "Hoa-Phuong-7"},
+	{"password: 'Hoa Phuong 7'", "Phuong"},
+	{"requirepass Hoa-Phuong-7", "Hoa-Phuong-7"},
+	{"enable secret 5 $1$mERr$hx5rVt7rPNoS4wqbXKX7m0", "hx5rVt7rPNoS4wqbXKX7m0"},
+	{"enable secret 9 abcd", "abcd"},
+	{"username admin privilege 15 password 7 0822455D0A16", "0822455D0A16"},
+	{"snmp-server community noibo RO", "noibo"},
+	{"snmp-server host 10.0.0.9 version 2c community noibo", "noibo"},
+	{"tacacs-server key 7 070C285F4D06", "070C285F4D06"},
+	{"radius-server host 10.0.0.8 key hoaphuong", "hoaphuong"},
+	{"crypto isakmp key hoaphuong address 0.0.0.0", "hoaphuong"},
+	{" neighbor 10.0.0.7 password hoaphuong", "hoaphuong"},
+	{"ip ospf message-digest-key 1 md5 hoaphuong", "hoaphuong"},
+	{"   set password ENC SH2Yl2bXabc", "SH2Yl2bXabc"},
+	{"   set psksecret ENC qweASD12", "qweASD12"},
+	{`set system root-authentication encrypted-password "$6$abc$defghi"`, "defghi"},
+	{`set snmp community noibo authorization read-only`, "noibo"},
+	{`set security ike policy p pre-shared-key ascii-text "$9$abcdef"`, "abcdef"},
+	{"/interface wireless security-profiles set wpa2-pre-shared-key=hoaphuong", "hoaphuong"},
+	{"add name=u1 password=hoaphuong profile=p", "hoaphuong"},
+	{"PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "yAnz5TF"},
+	{"PresharedKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "yAnz5TF"},
+	{"url = postgresql://app:hoaphuong@db/qlvb", "hoaphuong"},
+	{"root:$y$j9T$abc$def:19000:0:99999:7:::", "j9T"},
+	{"admin:$apr1$abc$defghijkl", "defghijkl"},
+	{"userPassword: {SSHA}Zm9vYmFyYmF6", "Zm9vYmFyYmF6"},
+	{"deploy eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "eyJhbGciOi"},
+	{"x = 9f86d081884c7d659a2feaa0c55ad015", "9f86d081"},
+	{"  wpa-psk hoaphuong", "hoaphuong"},
+	{"Authorization: Basic YXBwOmhvYQ==", "YXBwOmhvYQ"},
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	for _, s := range secrets {
+		got := strings.Join(Mask("before\n"+s.line+"\nafter\n"), "\n")
+		if strings.Contains(got, s.secret) || !strings.Contains(got, hidden) {
+			t.Errorf("%q is shown as %q", s.line, got)
+		}
+		// And nowhere else in a difference.
+		if text := Diff("/etc/x.conf", []byte("a\n"), []byte("a\n"+s.line+"\n")); strings.Contains(text, s.secret) {
+			t.Errorf("the difference shows %q", text)
+		}
+	}
+	for name, block := range map[string]string{
+		"pem":        "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\ndef-key\n-----END OPENSSH PRIVATE KEY-----\n",
+		"yaml":       "password: |\n  def-key\n  more def-key\nport: 1\n",
+		"kubernetes": "kind: Secret\ndata:\n  whatever: ZGVmLWtleQ==def-key\n",
+	} {
+		if got := strings.Join(Mask(block), "\n"); strings.Contains(got, "def-key") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// What is no secret stays, or nobody could tell what was changed.
+func TestTheRestIsShown(t *testing.T) {
+	for _, line := range []string{
+		"listen 443 ssl;", "PasswordAuthentication no", "PermitRootLogin prohibit-password", "ssl_certificate_key /etc/ssl/private/site.pem;",
+		"UUID=1b2c3d4e-1111-2222-3333-444455556666 / ext4 defaults 0 1", "net.ipv4.conf.all.send_redirects = 0",
+		"hostname bien", " ip address 192.0.2.1 255.255.255.0", "interface GigabitEthernet0/1", "include /usr/share/nginx/Modules-Enabled/50-mod-http.conf;",
+		"linux-image-6.1.0-18-amd64\t6.1.76-1\tamd64\tii", "HostKey /etc/ssh/ssh_host_ed25519_key",
+	} {
+		if got := Mask(line)[0]; got != line {
+			t.Errorf("%q is shown as %q", line, got)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	for _, tc := range []struct{ name, file, before, after, want string }{
+		{"text", "/etc/a", "one\ntwo\n", "one\n2\n", "--- before\n+++ after\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"},
+		{"a secret", "/etc/a", "password = x\nport = 1\n", "password = y\nport = 1\n", "--- before\n+++ after\n@@ -1,2 +1,2 @@\n-password = ***\n+password = ***\n port = 1\n"},
+		{"added", "/etc/a", "", "one\n", "--- before\n+++ after\n@@ -0,0 +1,1 @@\n+one\n"},
+		{"binary", "/etc/a", "\x00\x01", "\x00\x02", "(not shown: not text)\n"},
+		{"shadow", "/etc/shadow", "root:x:1\n", "root:y:1\n", "(not shown: the file holds secrets)\n"},
+	} {
+		if got := Diff(tc.file, []byte(tc.before), []byte(tc.after)); got != tc.want {
+			t.Errorf("%s:\n%s", tc.name, cmp.Diff(tc.want, got))
+		}
+	}
+}
+
+// However a text is cut, what is masked in it whole is not shown, and no number of a line
+// is left in a difference.
+func FuzzDiff(f *testing.F) {
+	for _, s := range secrets {
+		f.Add("a\n", s.line+"\nb\n")
+	}
+	f.Add("a", "a\r\n\x00")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		if got := Diff("/etc/a", []byte(before), []byte(after)); strings.Contains(got, mark) {
+			t.Errorf("%q", got)
+		}
+	})
+}

@@ -1,0 +1,161 @@
+package history
+
+import (
+	"bytes"
+	"math"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// hidden stands in the place of what is secret.
+const hidden = "***"
+
+// What is secret is known by how it is called, how it is written, and how it looks. It is
+// better to hide too much: the whole of it is in the backup.
+var (
+	// named is a word for a secret and what stands after it on the line. The word may be
+	// part of a longer one: DB_PASSWORD, snmp-community, wpa2-pre-shared-key.
+	named = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd|phrase|code)|\bpass|requirepass|masterauth|bindpw|\bpwd|secret|community|token|api[_-]?key|private[_-]?key|access[_-]?key|auth[_-]?key|encryption[_-]?key|pre-?shared-?key|\bpsk|keystring|key-string|credential|authorization)[\w.-]*["']?)(\s*[:=]\s*|\s+)(\S.*)$`)
+	// keyed is how devices give a key to a protocol.
+	keyed = regexp.MustCompile(`(?i)\b(key(?:-id)?(?:\s+\d{1,3})?(?:\s+(?:md5|ascii|hex|encrypted))?)\s+("[^"]*"|[^\s/"]\S{3,})`)
+	// crypted are hashes of passwords as crypt(5), Apache, LDAP, FortiOS and Junos write them.
+	crypted = regexp.MustCompile(`\$(?:1|2[abxy]?|5|6|7|8|9|y|gy|md5|sha1|apr1|argon2\w*|scrypt|pbkdf2\S{0,12})\$[^\s"';,]+|\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2\S{0,12})\}\S+|\bENC \S+`)
+	// inAddress is a password in an address.
+	inAddress = regexp.MustCompile(`(://[^\s/:@"']*:)[^\s/@"']+@`)
+	// token is a run of characters that keys are written in.
+	token = regexp.MustCompile(`[A-Za-z0-9+/=_-]{20,}`)
+	// identifier is a UUID, which names things and opens nothing.
+	identifier = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	// plain are values that are no secrets though they stand after a word for one.
+	plain = regexp.MustCompile(`(?i)^["']?(yes|no|on|off|true|false|none|null|0|1|enable|enabled|disable|disabled|without-password|prohibit-password|forced-commands-only|required|requisite|sufficient|optional|files|systemd)["']?[;,]?$`)
+	// opens and closes a block of key material (RFC 7468).
+	pemBegin = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*(PRIVATE KEY|SECRET)[A-Z0-9 ]*-----`)
+	pemEnd   = regexp.MustCompile(`-----END [A-Z0-9 ]*-----`)
+	// kubernetes is a document that is nothing but secrets.
+	kubernetes = regexp.MustCompile(`(?m)^\s*"?kind"?:\s*"?Secret"?,?\s*$`)
+	member     = regexp.MustCompile(`^(\s+["']?[\w./-]+["']?\s*:\s*)(\S.*)$`)
+)
+
+// holders are files that hold secrets and little else: nothing of them is shown.
+var holders = regexp.MustCompile(`(?i)^(g?shadow-?|opasswd|.*secrets?(\.\w+)?|.*[^/]passwd|\.?pgpass(\.conf)?|\.?netrc|\.my\.cnf|debian\.cnf|.*\.(key|jks|p12|pfx|kdb|keytab)|id_(rsa|dsa|ecdsa|ed25519)|.*credentials?(\.\w+)?|.*htpasswd.*|ssh_host_\w+_key)$`)
+
+// withheld reports whether nothing of a file may be shown.
+func withheld(file string) bool { return holders.MatchString(path.Base(file)) }
+
+// isText reports whether a content is text that can be compared by lines.
+func isText(content []byte) bool {
+	return utf8.Valid(content) && !bytes.ContainsRune(content, 0)
+}
+
+// Mask returns the lines of a text with what is secret in them hidden.
+func Mask(text string) []string {
+	m := masker{everything: kubernetes.MatchString(text), deeper: -1}
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = m.line(line)
+	}
+	return lines
+}
+
+// A masker goes through a text from top to bottom.
+type masker struct {
+	everything bool // every value is secret
+	pem        bool // inside a block of key material
+	deeper     int  // lines indented by more than so much belong to a secret; -1: none do
+}
+
+func (m *masker) line(line string) string {
+	switch indent := len(line) - len(strings.TrimLeft(line, " \t")); {
+	case m.pem:
+		m.pem = !pemEnd.MatchString(line)
+		if m.pem {
+			return hidden
+		}
+		return line
+	case pemBegin.MatchString(line):
+		m.pem = !pemEnd.MatchString(line)
+		if m.pem {
+			return line
+		}
+		return hidden
+	case m.deeper >= 0 && strings.TrimSpace(line) != "" && indent > m.deeper:
+		return line[:indent] + hidden
+	case strings.TrimSpace(line) != "":
+		m.deeper = -1
+	}
+	if m.everything {
+		line = member.ReplaceAllString(line, "${1}"+hidden)
+	}
+	return m.inside(line)
+}
+
+// inside hides what is secret inside one line.
+func (m *masker) inside(line string) string {
+	line = inAddress.ReplaceAllString(line, "${1}"+hidden+"@")
+	line = crypted.ReplaceAllString(line, hidden)
+	if at := named.FindStringSubmatchIndex(line); at != nil {
+		value := strings.TrimSpace(line[at[6]:at[7]])
+		switch {
+		case plain.MatchString(value), strings.HasPrefix(value, "/"):
+		case value == "|" || value == ">" || value == "|-" || value == ">-" || value == "{" || value == "[":
+			m.deeper = len(line) - len(strings.TrimLeft(line, " \t"))
+		default:
+			line = line[:at[6]] + hidden
+		}
+	}
+	line = keyed.ReplaceAllString(line, "${1} "+hidden)
+	return token.ReplaceAllStringFunc(line, func(word string) string {
+		if looksRandom(word) {
+			return hidden
+		}
+		return word
+	})
+}
+
+// Bounds of what is taken for a key: English words have about 3 bits in a character when
+// counted so, random base64 of 20 characters over 3.8, and hexadecimal just under 4.
+const (
+	randomBits = 3.5
+	randomHex  = 32 // hexadecimal digits of the shortest key, 128 bits
+)
+
+// looksRandom reports whether a word looks like a key and not like a name or a path.
+func looksRandom(word string) bool {
+	if _, value, named := strings.Cut(word, "="); named && strings.Trim(value, "=") != "" {
+		return len(value) >= 20 && looksRandom(value)
+	}
+	if identifier.MatchString(word) {
+		return false
+	}
+	if strings.Contains(word, "/") && !strings.ContainsAny(word, "+=") {
+		return slices.ContainsFunc(strings.Split(word, "/"), func(part string) bool { return len(part) >= 20 && looksRandom(part) })
+	}
+	var upper, lower, digit, hex int
+	counts := map[rune]int{}
+	for _, r := range word {
+		counts[r]++
+		switch {
+		case r >= 'A' && r <= 'Z':
+			upper++
+		case r >= 'a' && r <= 'z':
+			lower++
+		case r >= '0' && r <= '9':
+			digit++
+		}
+		if strings.ContainsRune("0123456789abcdefABCDEF", r) {
+			hex++
+		}
+	}
+	if hex == len(word) {
+		return len(word) >= randomHex
+	}
+	bits := 0.0
+	for _, n := range counts {
+		p := float64(n) / float64(len(word))
+		bits -= p * math.Log2(p)
+	}
+	return upper > 0 && lower > 0 && digit > 0 && bits >= randomBits
+}

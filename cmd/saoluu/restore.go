@@ -14,7 +14,8 @@ import (
 	"saoluu/jobs"
 )
 
-const restoreHelp = `restore brings a job's data back: a tree into a folder, a database dump into a
+const restoreHelp = `restore brings a job's data back: a tree into a folder, an image into a file, a
+folder or onto a device that nobody uses, a database dump into a
 file or folder, a PostgreSQL dump into a new database of a running server
 (postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD), a
 MariaDB dump likewise (mariadb://user@host/name, or user@/name?socket=PATH; the

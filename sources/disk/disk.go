@@ -26,7 +26,7 @@ import (
 )
 
 // Block is the size of a block in bytes. Smaller ones follow changes more closely and
-// cost more files; 64 KiB is what decision 14 measured.
+// cost more files; 64 KiB is what decision 16 measured.
 const Block = 64 << 10
 
 // Where in its folders the file of a block stands: 64 files a folder, 64 folders in a

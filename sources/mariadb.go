@@ -214,6 +214,10 @@ func (m *MariaDB) names(ctx context.Context, server *sql.DB) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.All && !rights.seesAll() {
+		return nil, fault.New(fault.Denied, m.op("list the databases"), fmt.Errorf("user %q may not see all databases: those that the server hides from it would be left out without a word", m.User),
+			fmt.Sprintf("GRANT SHOW DATABASES ON *.* to the user %q, or name in \"databases\" those that are to be saved", m.User))
+	}
 	for _, name := range names {
 		if lacks := rights.lacking(name); lacks != "" {
 			return nil, fault.New(fault.Denied, m.op("dump"), fmt.Errorf("user %q lacks %s on the whole of database %q: what it may not read would be left out without a word", m.User, lacks, name), m.grant())

@@ -34,6 +34,23 @@ func TestMariaRights(t *testing.T) {
 	}
 }
 
+func TestMariaSeesAll(t *testing.T) {
+	for _, tt := range []struct {
+		grant string
+		want  bool
+	}{
+		{"GRANT RELOAD ON *.* TO `s`@`%`", false},
+		{"GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON `a`.* TO `s`@`%`", false},
+		{"GRANT RELOAD, SHOW DATABASES ON *.* TO `s`@`%`", true},
+		{"GRANT SELECT, RELOAD ON *.* TO `s`@`%`", true},
+		{"GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION", true},
+	} {
+		if got := parseRights([]string{tt.grant}).seesAll(); got != tt.want {
+			t.Errorf("%s: %v", tt.grant, got)
+		}
+	}
+}
+
 func TestMariaDBVersion(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.11.19-MariaDB-0+deb12u1-log": "mariadb 10.11",

@@ -88,6 +88,13 @@ func (r mariaRights) general(right string) bool {
 	return slices.ContainsFunc(r.grants, func(g mariaGrant) bool { return g.on == nil && g.gives(right) })
 }
 
+// seesAll reports whether the server shows the user all databases. It does to whom it
+// gives a right on everything (MariaDB manual, "SHOW DATABASES"); RELOAD, which is on
+// no database, is none of those.
+func (r mariaRights) seesAll() bool {
+	return slices.ContainsFunc(append([]string{"SHOW DATABASES"}, wanted...), r.general)
+}
+
 // lacking returns the first right that is missing on a whole database, or "".
 func (r mariaRights) lacking(database string) string {
 	if !r.general("RELOAD") {

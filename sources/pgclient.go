@@ -68,12 +68,25 @@ func (p *Postgres) fault(what string, err error) error {
 	if errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", p.op(what), err)
 	}
-	kind, hint := pgKind(err, p.grant())
+	kind, hint := pgKind(err, p.grantFor(err))
 	return fault.New(kind, p.op(what), errors.New(p.blank(pgText(err))), hint)
 }
 
 func (p *Postgres) grant() string {
 	return fmt.Sprintf("grant pg_read_all_data to %s, or SELECT on it", quoteName(p.User))
+}
+
+// grantFor is what mends an error about rights: reading is not entering, and neither
+// is seeing all rows.
+func (p *Postgres) grantFor(err error) string {
+	text := pgText(err)
+	switch {
+	case strings.Contains(text, "permission denied for database"):
+		return fmt.Sprintf("run GRANT CONNECT ON DATABASE %s TO %s", quoteName(p.Database), quoteName(p.User))
+	case strings.Contains(text, "row-level security"):
+		return fmt.Sprintf("run ALTER ROLE %s BYPASSRLS, or let a superuser make the dump", quoteName(p.User))
+	}
+	return p.grant()
 }
 
 func (p *Postgres) blank(text string) string {

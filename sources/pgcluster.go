@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"saoluu/internal/command"
@@ -236,15 +235,13 @@ func (h *pgHeld) facts(ctx context.Context) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database
-		WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT') ORDER BY datname`)
-	if err != nil {
-		return nil, errors.Join(h.source.fault("list the databases", err), conn.Close(ctx))
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	names, shut, err := pgDatabases(ctx, conn, "datallowconn AND has_database_privilege(oid, 'CONNECT')")
 	_ = conn.Close(ctx)
 	if err != nil {
 		return nil, h.source.fault("list the databases", err)
+	}
+	for _, name := range shut {
+		all = append(all, Fact{Kind: FactUnread, Of: OfDatabase(name, ""), Value: "the user may not enter this database, or nobody may"})
 	}
 	clock, said := h.source.plan().start(), map[Fact]bool{}
 	for _, name := range names {

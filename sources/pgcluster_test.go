@@ -159,6 +159,21 @@ func TestPostgresClusterWithoutReading(t *testing.T) {
 	}
 }
 
+// A database that the user may not enter, or nobody may, is in the copy and has no
+// facts, and that is said.
+func TestPostgresClusterShutDatabases(t *testing.T) {
+	s := clusterServer(t)
+	s.Exec(t, pgName, `CREATE DATABASE kín`, `REVOKE CONNECT ON DATABASE kín FROM PUBLIC`, `CREATE DATABASE khoá ALLOW_CONNECTIONS false`,
+		`CREATE DATABASE mẫu IS_TEMPLATE true`)
+	facts, _ := copyCluster(t, clusterSource(s), nil)
+	unread := sourcetest.Kept(facts, sources.FactUnread)
+	for name, want := range map[string]bool{"kín": true, "khoá": true, "mẫu": false, "postgres": false} {
+		if _, got := unread[sources.OfDatabase(name, "")]; got != want {
+			t.Errorf("%s: said to be unread: %v, want %v", name, got, want)
+		}
+	}
+}
+
 func kept(facts []sources.Fact, kind string) []sources.Fact {
 	return slices.DeleteFunc(slices.Clone(facts), func(f sources.Fact) bool { return f.Kind != kind })
 }

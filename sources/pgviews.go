@@ -40,19 +40,41 @@ func (p *Postgres) names(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname`)
+	names, shut, err := pgDatabases(ctx, conn, "datallowconn")
 	if err != nil {
 		return nil, about.fault("list the databases", err)
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, about.fault("list the databases", err)
+	if len(shut) > 0 {
+		return nil, fault.New(fault.Denied, p.op("list the databases"), fmt.Errorf("database %s takes no connections and would be left out without a word", quoteName(shut[0])),
+			fmt.Sprintf("run ALTER DATABASE %s ALLOW_CONNECTIONS true, or name in \"databases\" those that are to be saved", quoteName(shut[0])))
 	}
 	if len(names) > maxDatabases {
 		return nil, fault.New(fault.Refused, p.server(), fmt.Errorf("%d databases are too many for one run, which holds a connection to each", len(names)),
 			fmt.Sprintf("make several jobs, each with up to %d databases", maxDatabases))
 	}
 	return names, nil
+}
+
+// pgDatabases lists the databases of a server that can be entered, and those that
+// cannot, as a condition on pg_database says. Of the templates the two that every
+// server has are left out, and those that nobody can enter: they hold nobody's work.
+func pgDatabases(ctx context.Context, conn *pgx.Conn, enter string) (open, shut []string, err error) {
+	rows, err := conn.Query(ctx, `SELECT datname::text, `+enter+` FROM pg_database
+		WHERE datname NOT IN ('template0', 'template1') AND (datallowconn OR NOT datistemplate) ORDER BY datname`)
+	if err != nil {
+		return nil, nil, err
+	}
+	var name string
+	var can bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &can}, func() error {
+		if can {
+			open = append(open, name)
+		} else {
+			shut = append(shut, name)
+		}
+		return nil
+	})
+	return open, shut, err
 }
 
 // about is the source as it is asked about its server: with one database, whichever

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -324,5 +325,43 @@ func TestPostgresCancelledFacts(t *testing.T) {
 	}
 	if err := p.Release(); err != nil {
 		t.Error(err)
+	}
+}
+
+// All means all: a database that takes no connections fails the run, and a template
+// that people work in is saved.
+func TestPostgresAllDatabases(t *testing.T) {
+	s := pgServer(t)
+	s.Exec(t, pgName, `CREATE DATABASE mẫu IS_TEMPLATE true`, `CREATE DATABASE "mẫu đóng" IS_TEMPLATE true ALLOW_CONNECTIONS false`)
+	p := pgSource(s)
+	p.Database, p.All = "", true
+	payload, err := p.Prepare(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := payload.Release(); err != nil {
+		t.Fatal(err)
+	}
+	var parts []string
+	for _, part := range payload.Parts {
+		parts = append(parts, part.Name)
+	}
+	want := []string{sources.PartOfDatabase("mẫu"), sources.PartOfDatabase("postgres"), sources.PartOfDatabase(pgName), "globals"}
+	slices.Sort(parts)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, parts); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	for _, tt := range []struct{ sql, text, hint string }{
+		{`CREATE DATABASE khoá ALLOW_CONNECTIONS false`, `"khoá" takes no connections`, `ALTER DATABASE "khoá" ALLOW_CONNECTIONS true`},
+		{`ALTER DATABASE khoá ALLOW_CONNECTIONS true; REVOKE CONNECT ON DATABASE khoá FROM PUBLIC`, "permission denied", `GRANT CONNECT ON DATABASE "khoá" TO "saoluu"`},
+	} {
+		for sql := range strings.SplitSeq(tt.sql, "; ") {
+			s.Exec(t, pgName, sql)
+		}
+		_, err := p.Prepare(t.Context(), t.TempDir())
+		if fault.KindOf(err) != fault.Denied || !strings.Contains(err.Error(), tt.text) || !strings.Contains(fault.HintOf(err), tt.hint) {
+			t.Errorf("%s: %v (%s, hint %q)", tt.sql, err, fault.KindOf(err), fault.HintOf(err))
+		}
 	}
 }

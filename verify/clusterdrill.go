@@ -43,7 +43,7 @@ func (d *clusterDrill) list(ctx context.Context) error {
 		return d.serverError(ctx, "connect to", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY datname`)
+	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE datallowconn AND datname NOT IN ('template0', 'template1') AND datconnlimit <> -2 ORDER BY datname`)
 	if err != nil {
 		return d.serverError(ctx, "list the databases of", err)
 	}

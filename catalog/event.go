@@ -305,13 +305,25 @@ type TestFinished struct {
 	FetchedBytes   int64       `json:"fetched_bytes,omitempty"` // from the target; 0: not measured
 	Pick           string      `json:"pick"`                    // the rule that chose run and target
 	Seed           string      `json:"seed,omitempty"`
-	Control        string      `json:"control,omitempty"` // id of the negative control that vouches for the checks
+	Control        string      `json:"control,omitempty"`      // id of the negative control that vouches for the checks
+	Beyond         string      `json:"beyond,omitempty"`       // why the test of an image went no further than Level
+	BootSeconds    float64     `json:"boot_seconds,omitempty"` // until a booted machine was up
+	Artifacts      []Artifact  `json:"artifacts,omitempty"`
 	Tools          []Tool      `json:"tools"`
 	Host           string      `json:"host"`
 	Error          string      `json:"error,omitempty"`
 	ErrorKind      string      `json:"error_kind,omitempty"`
 	Hint           string      `json:"hint,omitempty"`
 	ClockSuspect   bool        `json:"clock_suspect,omitempty"`
+}
+
+// An Artifact is a file that shows what a test found, such as the picture of a screen.
+// Its content is kept by its digest beside the facts (Catalog.Facts), and goes into
+// the bundle of the test's entry.
+type Artifact struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // An Assertion is one thing checked on restored data. It names no file of the

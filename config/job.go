@@ -290,7 +290,7 @@ type RestoreTest struct {
 }
 
 // Check is one assertion on restored data. Exactly one of sql, redis, exists, sha256,
-// min_files and run is set. With sql and redis goes what the first value must be: min,
+// min_files, run and boot is set. With sql and redis goes what the first value must be: min,
 // max or both; or one of equals, newer_than and expected_empty.
 type Check struct {
 	// What the assertion is called in evidence. The default is its text.
@@ -363,6 +363,31 @@ type Check struct {
 	// Whether the program may reach the network, such as a server for tests; with run.
 	// Example: network = true
 	Network bool `toml:"network,omitempty" default:"false"`
+
+	// What the machine that an image is of must write on its serial line when it is
+	// booted from the restored disk: a regular expression (RE2), or default, which is a
+	// login prompt or systemd's multi-user target. The machine runs in QEMU without a
+	// network card; it must use its first serial port, as by console=ttyS0.
+	// Example: boot = "default"
+	Boot string `toml:"boot,omitempty"`
+
+	// The firmware of the machine. The default is uefi for a disk with a system
+	// partition and nothing that a BIOS would boot, else bios; with boot.
+	// Example: boot_firmware = "uefi"
+	BootFirmware string `toml:"boot_firmware,omitempty" enum:"bios|uefi"`
+
+	// What the disk of the machine hangs on, virtio by default; with boot.
+	// Example: boot_bus = "sata"
+	BootBus string `toml:"boot_bus,omitempty" enum:"virtio|sata"`
+
+	// The memory of the machine, 1GiB by default; with boot.
+	// Example: boot_memory = "2GiB"
+	BootMemory calendar.Bytes `toml:"boot_memory,omitempty"`
+
+	// How long the machine may take until it is up, 10m by default; with boot. Without
+	// virtualization by the processor it takes many times as long as otherwise.
+	// Example: boot_limit = "20m"
+	BootLimit calendar.Duration `toml:"boot_limit,omitempty"`
 }
 
 // PathHash names a file and its SHA-256.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,17 +241,18 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
 func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
-	subjects := n.written("sql", "redis", "exists", "sha256", "min_files", "run")
+	subjects := n.written("sql", "redis", "exists", "sha256", "min_files", "run", "boot")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
 		if len(subjects) > 1 {
 			why = "asserts more than one thing: " + strings.Join(subjects, ", ")
 		}
-		c.problem(n.at, "the check "+why, "set exactly one of: sql, redis, exists, sha256, min_files, run")
+		c.problem(n.at, "the check "+why, "set exactly one of: sql, redis, exists, sha256, min_files, run, boot")
 		return
 	}
 	compared := n.written(comparisons...)
 	subject := subjects[0]
+	c.bootCheck(k, n, kind, subject)
 	switch {
 	case kind == "redis" || subject == "redis":
 		c.redisCheck(k, n, kind, subject, compared)
@@ -284,6 +286,35 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.files(k, n, append([]string{"/commands", "/devices"}, j.Source.Paths...))
 	case "command", "sqlserver", "oracle":
 		c.files(k, n, []string{j.Source.Folder})
+	case "image":
+		c.files(k, n, []string{"/"})
+	}
+}
+
+// leastMemory is what a machine needs to boot anything.
+const leastMemory = 64 << 20
+
+// bootCheck checks how a disk is booted. A marker that is found in nothing at all would
+// call every machine up.
+func (c checker) bootCheck(k *Check, n *node, kind, subject string) {
+	details := n.written("boot_firmware", "boot_bus", "boot_memory", "boot_limit")
+	switch {
+	case kind == "image" && (subject == "min_files" || subject == "sql" || subject == "redis"):
+		c.tell(n, subject, fmt.Sprintf("an image is not asked by %s", subject), "use boot, exists, sha256 or run")
+	case subject != "boot" && len(details) > 0:
+		c.tell(n, details[0], fmt.Sprintf("%q goes with boot, not with %s", details[0], subject), "remove it")
+	case subject == "boot" && kind != "image" && kind != "":
+		c.tell(n, "boot", fmt.Sprintf("a %s source is no disk that could boot", kind), "remove it")
+	case subject == "boot" && n.good("boot"):
+		marker, err := regexp.Compile(k.Boot)
+		if err != nil {
+			c.tell(n, "boot", fmt.Sprintf("not a regular expression: %v", err), "see the syntax of RE2, or write \"default\"")
+		} else if marker.MatchString("") {
+			c.tell(n, "boot", "the expression is met by a machine that says nothing", "write what only a machine says that is up")
+		}
+	}
+	if n.good("boot_memory") && subject == "boot" && k.BootMemory > 0 && k.BootMemory < leastMemory {
+		c.tell(n, "boot_memory", "no machine boots in less than 64MiB", "write more")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 
+	"saoluu/catalog"
 	"saoluu/evidence"
 	"saoluu/internal/durable"
 )
@@ -26,10 +27,38 @@ func (r *Runner) Bundle(ctx context.Context, seq int64) (evidence.Bundle, error)
 	if err != nil {
 		return evidence.Bundle{}, err
 	}
+	artifacts, err := r.artifacts(ctx, entry)
+	if err != nil {
+		return evidence.Bundle{}, err
+	}
 	return evidence.Bundle{
-		Entry: entry.JSON, Signer: signer,
+		Entry: entry.JSON, Signer: signer, Artifacts: artifacts,
 		Proof: evidence.FormatProof(evidence.Proof{Index: seq, Hashes: hashes, Checkpoint: note}),
 	}, nil
+}
+
+// artifacts are the files that a restore test left beside its entry; none for other
+// entries.
+func (r *Runner) artifacts(ctx context.Context, entry catalog.Entry) (map[string][]byte, error) {
+	if entry.Kind != (catalog.TestFinished{}).Kind() {
+		return nil, nil
+	}
+	for test, err := range r.Catalog.Tests(ctx, catalog.TestQuery{Newest: true}) {
+		if err != nil {
+			return nil, err
+		}
+		if test.Seq != entry.Seq {
+			continue
+		}
+		files := map[string][]byte{}
+		for _, a := range test.Artifacts {
+			if files[a.Name], err = r.Catalog.Facts(ctx, a.SHA256); err != nil {
+				return nil, err
+			}
+		}
+		return files, nil
+	}
+	return nil, nil
 }
 
 // WriteBundle writes a bundle to a file, whole or not at all.

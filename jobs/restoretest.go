@@ -139,6 +139,9 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 			kind += byMariabackup
 		}
 	}
+	if slices.ContainsFunc(job.Test.Checks, func(c config.Check) bool { return c.Boot != "" }) {
+		kind += byBoot
+	}
 	if len(facts) == 0 {
 		kind += withoutFacts
 	}
@@ -150,7 +153,7 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	request.Control = vouched == ""
 	result, err := r.tester().Test(ctx, request)
 	r.take(result, fin)
-	if err != nil {
+	if err := errors.Join(err, r.keepArtifacts(ctx, result.Artifacts, fin)); err != nil {
 		return err
 	}
 	for _, line := range result.Detail {
@@ -163,11 +166,13 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 // says nothing about other tests of the same kind of source.
 const withoutFacts = " without facts"
 
-// byMariabackup and byBasebackup mark the control of a test of a server's files: dumps
-// are loaded and damaged by other means.
+// byMariabackup and byBasebackup mark the control of a test of a server's files, and
+// byBoot that of an image that is booted: what else there is of their kinds is damaged
+// by other means.
 const (
 	byMariabackup = " mariabackup"
 	byBasebackup  = " basebackup"
+	byBoot        = " boot"
 )
 
 // tester makes the restore tester of this site.
@@ -233,6 +238,7 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 	fin.Verdict, fin.Level, fin.Full = cmp.Or(result.Verdict, catalog.VerdictUnknown), result.Level, result.Full
 	fin.RestoreSeconds = result.RestoreTime.Round(time.Millisecond).Seconds()
 	fin.RestoredBytes = result.RestoredBytes
+	fin.Beyond, fin.BootSeconds = result.Beyond, result.BootTime.Round(time.Millisecond).Seconds()
 	for _, a := range result.Assertions {
 		fin.Assertions = append(fin.Assertions, catalog.Assertion(a))
 	}
@@ -243,6 +249,18 @@ func (r *Runner) take(result verify.Result, fin *catalog.TestFinished) {
 	for _, t := range result.Tools {
 		fin.Tools = append(fin.Tools, catalog.Tool{Name: t.Name, Version: t.Version})
 	}
+}
+
+// keepArtifacts keeps what shows what happened, also of a test that could not be ended.
+func (r *Runner) keepArtifacts(ctx context.Context, artifacts []verify.Artifact, fin *catalog.TestFinished) error {
+	for _, a := range artifacts {
+		sum, err := r.Catalog.PutFacts(context.WithoutCancel(ctx), a.Content)
+		if err != nil {
+			return err
+		}
+		fin.Artifacts = append(fin.Artifacts, catalog.Artifact{Name: a.Name, SHA256: sum, Bytes: int64(len(a.Content))})
+	}
+	return nil
 }
 
 // builtIn are the assertions that compare restored data with what was saved;
@@ -295,6 +313,9 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 	return request
 }
 
+// bootDefault stands in a job for the marker that most systems write.
+const bootDefault = "default"
+
 // check translates one configured assertion.
 func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
@@ -308,6 +329,12 @@ func check(c config.Check, source config.Source) verify.Check {
 	}
 	if c.Database != "" && c.Database != source.Database {
 		out.Part = sources.PartOfDatabase(c.Database)
+	}
+	if c.Boot != "" {
+		out.Boot = &verify.Boot{Marker: c.Boot, Firmware: c.BootFirmware, Bus: c.BootBus, Memory: int64(c.BootMemory), Limit: c.BootLimit.Std()}
+		if c.Boot == bootDefault {
+			out.Boot.Marker = ""
+		}
 	}
 	if c.NewerThan != nil {
 		out.NewerThan = c.NewerThan.Std()

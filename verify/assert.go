@@ -43,6 +43,26 @@ func (x *examination) fail(f finding) {
 	}
 }
 
+// reach raises the level.
+func (x *examination) reach(level string) {
+	order := []string{"", LevelRestored, LevelAsserted, LevelBooted}
+	if slices.Index(order, level) > slices.Index(order, x.result.Level) {
+		x.result.Level = level
+	}
+}
+
+// beyond says why the test of an image went no further.
+func (x *examination) beyond() {
+	boots := slices.ContainsFunc(x.request.Checks, func(c Check) bool { return c.Boot != nil })
+	switch {
+	case x.request.Source != "image" || x.result.Level == LevelBooted:
+	case boots:
+		x.result.Beyond = "it did not boot"
+	default:
+		x.result.Beyond = "no check of the job boots it"
+	}
+}
+
 // verdict judges the assertions. Without proof there is no pass.
 func (x *examination) verdict() string {
 	for _, a := range x.result.Assertions {
@@ -164,7 +184,7 @@ func (x *examination) explain(t sources.Tally) {
 // does: a file's digest, a table with rows. That an empty database has no rows
 // and a right schema is true and proves nothing.
 func (x *examination) weigh(want []sources.Fact, tallies []sources.Tally) {
-	x.result.Level = LevelAsserted
+	x.reach(LevelAsserted)
 	broken := map[sources.Fact]bool{}
 	for _, t := range tallies {
 		for _, d := range t.Broken {

@@ -25,6 +25,8 @@ type image struct {
 	digest string
 	tenant *tenant // as whom programs look at it
 	system *system // the operating system on it; nil: none was found
+	boots  int     // how often it was booted
+	spoilt bool    // damaged on purpose
 }
 
 // fetchImage puts an image together in the sandbox.
@@ -128,6 +130,6 @@ func (i *image) damage(_ context.Context, seed string, _ []sources.Fact) (string
 		}
 		at = n * disk.Block
 	}
-	i.digest = ""
+	i.digest, i.spoilt = "", true
 	return "one byte of the disk changed", flipAt(i.disk.file, at)
 }

@@ -339,6 +339,8 @@ func (i *image) locate(ctx context.Context, name string) (extReader, extFile, er
 // look judges a check on the restored disk.
 func (i *image) look(ctx context.Context, c Check, a *Assertion) error {
 	switch {
+	case c.Boot != nil:
+		return i.boot(ctx, c, a)
 	case c.Exists != "":
 		a.Expected, a.Actual = "there", "not there"
 		_, f, err := i.locate(ctx, c.Exists)

@@ -115,7 +115,7 @@ func findRedis(ctx context.Context, dir, bin, want string) (*redisServer, error)
 // startRedis loads a dump, a file that it takes away, into a server in the sandbox.
 // Damage is a *finding.
 func startRedis(ctx context.Context, x *examination, file string, dump *sources.RedisDump) (_ *redisServer, err error) {
-	if err := enoughMemory(dump.Memory()); err != nil {
+	if err := enoughMemory("load the dump", dump.Memory()); err != nil {
 		return nil, err
 	}
 	s, err := findRedis(ctx, x.sandbox.dir, x.request.Bin, dump.Version())
@@ -162,9 +162,9 @@ func lookAtDump(path string) (*sources.RedisDump, error) {
 	return dump, nil
 }
 
-// enoughMemory fails when this machine has less memory than the data took in the
-// server they came from: others must not suffer for a test.
-func enoughMemory(need int64) error {
+// enoughMemory fails when this machine has less memory than op needs, in bytes:
+// others must not suffer for a test.
+func enoughMemory(op string, need int64) error {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func enoughMemory(need int64) error {
 	for line := range strings.Lines(string(text)) {
 		var kib int64
 		if n, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 && err == nil && kib<<10 < need+spareBytes {
-			return fault.New(fault.Unknown, "load the dump", fmt.Errorf("%d MiB of memory available, %d MiB needed", kib>>10, (need+spareBytes)>>20),
+			return fault.New(fault.Unknown, op, fmt.Errorf("%d MiB of memory available, %d MiB needed", kib>>10, (need+spareBytes)>>20),
 				"give the machine more memory, or test on another one")
 		}
 	}

@@ -179,6 +179,7 @@ func (x *examination) run(ctx context.Context) error {
 		return err
 	}
 	x.times()
+	x.beyond()
 	return x.attested()
 }
 

@@ -30,6 +30,7 @@ const (
 const (
 	LevelRestored = "restored" // data lie in the sandbox
 	LevelAsserted = "asserted" // and were held against facts and checks
+	LevelBooted   = "booted"   // and started as the machine they are of
 )
 
 // A Tester runs restore tests. Its fields are set once, before use.
@@ -88,7 +89,7 @@ type PartCopy struct {
 }
 
 // A Check is one assertion on restored data. Exactly one of SQL, Redis, Exists,
-// SHA256Path, MinFiles and Run is set.
+// SHA256Path, MinFiles, Run and Boot is set.
 type Check struct {
 	Name string // shown instead of the check's own text; optional
 
@@ -112,6 +113,8 @@ type Check struct {
 	Run         []string // a program and its arguments; {} in them stands for what was restored
 	Read, Write []string // folders that the program may read, and write to, beside that
 	Network     bool     // it may reach the network
+
+	Boot *Boot // what was restored is a disk, and must boot
 }
 
 // A Result is what a test found.
@@ -125,6 +128,18 @@ type Result struct {
 	Tools         []Tool
 	Control       *ControlResult // nil: none was made
 	Detail        []string       // for the operator only: may name files and tables; never stored
+	// Beyond says why the test of an image went no further than Level; empty when
+	// there is nothing further.
+	Beyond    string
+	BootTime  time.Duration // until a booted machine was up; 0: none was
+	Artifacts []Artifact    // what is kept as evidence beside the assertions
+}
+
+// An Artifact is a file that shows what happened. Unlike assertions it may hold what
+// the tested system says of itself.
+type Artifact struct {
+	Name    string // of letters, digits, dot, hyphen and underscore
+	Content []byte
 }
 
 // An Assertion is one thing checked on restored data. It names no file of the

@@ -69,8 +69,11 @@ type printedTest struct {
 	Verdict        string              `json:"verdict"`
 	Level          string              `json:"level"`
 	Assertions     []catalog.Assertion `json:"assertions"`
+	Beyond         string              `json:"beyond,omitempty"` // why the test of an image went no further
 	RestoreSeconds float64             `json:"restore_seconds"`
-	Entry          int64               `json:"entry"` // of the ledger
+	BootSeconds    float64             `json:"boot_seconds,omitempty"`
+	Artifacts      []catalog.Artifact  `json:"artifacts,omitempty"` // what the bundle of the entry holds beside it
+	Entry          int64               `json:"entry"`               // of the ledger
 	Error          string              `json:"error,omitempty"`
 	Hint           string              `json:"hint,omitempty"`
 }
@@ -79,7 +82,7 @@ func printTest(w io.Writer, s *site, done jobs.TestDone, asJSON bool) {
 	fin := done.TestFinished
 	p := printedTest{
 		Job: fin.Job, Test: fin.Test, Run: fin.Run, Target: fin.Target, Snapshots: fin.Snapshots, Verdict: fin.Verdict, Level: fin.Level,
-		Assertions: fin.Assertions, RestoreSeconds: fin.RestoreSeconds, Entry: done.Entry, Error: fin.Error, Hint: fin.Hint,
+		Assertions: fin.Assertions, RestoreSeconds: fin.RestoreSeconds, Beyond: fin.Beyond, BootSeconds: fin.BootSeconds, Artifacts: fin.Artifacts, Entry: done.Entry, Error: fin.Error, Hint: fin.Hint,
 	}
 	if len(fin.Snapshots) > 0 {
 		p.Snapshot = fin.Snapshots[0]
@@ -100,6 +103,9 @@ func printTest(w io.Writer, s *site, done jobs.TestDone, asJSON bool) {
 	}
 	fmt.Fprintf(w, "%s: %s at level %q, run %s from %s, restored in %.1f s, ledger entry %d\n",
 		p.Job, paint(w, stateColour(p.Verdict), p.Verdict), p.Level, p.Run, p.Target, p.RestoreSeconds, p.Entry)
+	if p.Beyond != "" {
+		fmt.Fprintf(w, "  no further: %s\n", safe(p.Beyond))
+	}
 	for _, x := range p.Assertions {
 		mark, colour := "ok", green
 		if !x.OK {

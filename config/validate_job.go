@@ -299,8 +299,8 @@ const leastMemory = 64 << 20
 func (c checker) bootCheck(k *Check, n *node, kind, subject string) {
 	details := n.written("boot_firmware", "boot_bus", "boot_memory", "boot_limit")
 	switch {
-	case kind == "image" && (subject == "min_files" || subject == "sql" || subject == "redis"):
-		c.tell(n, subject, fmt.Sprintf("an image is not asked by %s", subject), "use boot, exists, sha256 or run")
+	case kind == "image" && subject == "min_files":
+		c.tell(n, subject, "nobody counts the files of an image", "use boot, exists, sha256 or run")
 	case subject != "boot" && len(details) > 0:
 		c.tell(n, details[0], fmt.Sprintf("%q goes with boot, not with %s", details[0], subject), "remove it")
 	case subject == "boot" && kind != "image" && kind != "":

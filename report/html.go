@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -63,6 +64,7 @@ type page struct {
 	Quiet        int     // rows left out there
 	TestRows     []testRow
 	TestsLeft    int
+	Screens      []screen
 	TestCount    map[string]int // by verdict
 	CopyRows     []copyRow
 	CopyTotals   []copyTotal
@@ -212,6 +214,10 @@ func (p *page) tests() {
 	all := append(bad, good...)
 	shown := min(len(all), max(maxTestRows, min(len(bad), 4*maxTestRows)))
 	p.TestRows, p.TestsLeft = all[:shown], len(all)-shown
+	for _, s := range p.Report.screens {
+		s.Title = cmp.Or(title[s.Test.Job], s.Test.Job)
+		p.Screens = append(p.Screens, s)
+	}
 }
 
 func (p *page) titles() map[string]string {

@@ -21,7 +21,11 @@ import (
 )
 
 // A Source is the catalog as a report sees it. *catalog.Catalog is one.
-type Source interface{ compliance.View }
+type Source interface {
+	compliance.View
+	// Facts returns a document kept by its digest, such as the picture of a screen.
+	Facts(ctx context.Context, sha256 string) ([]byte, error)
+}
 
 // A Request says what a report is about.
 type Request struct {
@@ -61,7 +65,8 @@ type Report struct {
 	Ledger       Ledger                                `json:"ledger"`
 	Version      string                                `json:"version"`
 
-	loc *time.Location
+	loc     *time.Location
+	screens []screen // for the page alone
 }
 
 // A Site is who the report is about.
@@ -169,7 +174,11 @@ type Test struct {
 	RTOSeconds int64     `json:"rto_seconds,omitempty"`
 	MadeGood   time.Time `json:"made_good,omitzero"` // first pass after a test that did not pass
 	Error      string    `json:"error,omitempty"`
-	Entry      string    `json:"entry"`
+	// Beyond says why the test of an image went no further than Level.
+	Beyond      string             `json:"beyond,omitempty"`
+	BootSeconds float64            `json:"boot_seconds,omitempty"` // until a machine booted from the restored disk was up
+	Artifacts   []catalog.Artifact `json:"artifacts,omitempty"`    // what the bundle of the entry holds beside it
+	Entry       string             `json:"entry"`
 }
 
 // Untested is a job without a passed restore test.
@@ -282,7 +291,10 @@ func Build(ctx context.Context, source Source, req Request) (Report, error) {
 		return Report{}, err
 	}
 	tests := source.Tests(ctx, catalog.TestQuery{From: result.From, To: result.To, AsOf: result.AsOf})
-	r.Tests, err = r.tests(tests, inv)
+	if r.Tests, err = r.tests(tests, inv); err != nil {
+		return Report{}, err
+	}
+	r.screens, err = screens(ctx, source, r.Tests)
 	return r, err
 }
 
@@ -371,6 +383,7 @@ func (r *Report) tests(found iter.Seq2[catalog.Test, error], inv catalog.Invento
 			Test: t.Test, Job: t.Job, Run: t.Run, Target: t.Target, TakenAt: utc(t.ConsistentAt), FinishedAt: utc(t.FinishedAt),
 			Verdict: t.Verdict, Level: t.Level, Full: t.Full, Assertions: len(t.Assertions), Seconds: t.RestoreSeconds,
 			RTOSeconds: rto[t.Job], Error: t.Error, Entry: fmt.Sprintf("entry:%d", t.Seq),
+			Beyond: t.Beyond, BootSeconds: t.BootSeconds, Artifacts: t.Artifacts,
 		}
 		for _, a := range t.Assertions {
 			if !a.OK {

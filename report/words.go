@@ -22,6 +22,7 @@ func words(loc *time.Location) template.FuncMap {
 		"result":  outcomeWord,
 		"verdict": verdictWord,
 		"level":   levelWord,
+		"beyond":  beyondWord,
 		"secret":  secrecyWord,
 		"seconds": secondsText,
 		"month":   monthText,

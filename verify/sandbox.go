@@ -143,6 +143,8 @@ func (t *Tester) space(r Request) error {
 		need = need * 5 / 2 // the copy, its files, and what recovery writes
 	case r.Source == "postgres", r.Source == "mariadb", r.Source == "mongodb":
 		need *= 4 // the dump, the tables and indexes made of it, and their log
+	case r.Source == "image":
+		need *= 2 // a partition may be copied to be checked, and a machine that boots writes
 	case r.sampled():
 		need /= 50 // a sample is about 1 % (sources.Files.SampleBytes)
 	}

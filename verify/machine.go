@@ -134,6 +134,9 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 	c.Interrupt, c.Grace = syscall.SIGKILL, stopGrace
 	if s.kvm {
 		c.Credential = withKVM(c.Credential)
+		if t.confined {
+			c.Argv = slices.Insert(c.Argv, slices.Index(c.Argv, "--"), "--device", kvmDevice)
+		}
 	}
 	if m.process, err = command.Start(ctx, c); err != nil {
 		return nil, err

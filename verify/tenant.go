@@ -24,6 +24,7 @@ type tenant struct {
 	dir        string // of its own; data and dumps lie below
 	sockets    string
 	credential *command.Credential
+	confined   bool     // shed begins with Tester.Confine
 	shed       []string // in front of every program: gives up rights and capabilities we were handed
 	bounds     []string // in front of every program too: bounds the memory of each process
 	process    *command.Process
@@ -46,6 +47,7 @@ func (x *examination) settle(bin string) (_ *tenant, err error) {
 		return nil, err
 	}
 	if len(x.tester.Confine) > 0 && t.credential == nil {
+		t.confined = true
 		t.shed = append(slices.Concat(x.tester.Confine, []string{"--read", filepath.Dir(t.bin), "--write", x.sandbox.dir, "--write", t.sockets, "--"}), t.shed...)
 	}
 	if err := os.Mkdir(t.dir, 0o700); err != nil {

@@ -28,12 +28,13 @@ var confinedNet = []string{"/etc/resolv.conf", "/etc/host.conf", "/etc/gai.conf"
 // A confinement is what a confined program may see beside the system's programs.
 type confinement struct {
 	read, write []string
+	devices     []string
 	network     bool
 }
 
 // ConfineMain is the shim that runs a program which may run other people's code as
-// our own user: "confine [--read PATH]... [--write DIR]... [--network] -- PROGRAM
-// ARG...". The program, and whatever it starts, sees the system's programs and what is
+// our own user: "confine [--read PATH]... [--write DIR]... [--device FILE]... [--network]
+// -- PROGRAM ARG...". A device can be read, written to and told what its kind knows. The program, and whatever it starts, sees the system's programs and what is
 // named and nothing else: no state folder, no keys, no /proc, and without --network no
 // network but Unix sockets (landlock(7)). On a kernel without Landlock it says so on w
 // and runs the program all the same. It returns only when it fails.
@@ -56,6 +57,8 @@ func confineArgs(args []string) (c confinement, argv []string, err error) {
 			c.read = append(c.read, args[1])
 		case "--write":
 			c.write = append(c.write, args[1])
+		case "--device":
+			c.devices = append(c.devices, args[1])
 		case "--network":
 			c.network = true
 			args = args[1:]
@@ -92,6 +95,7 @@ func (c confinement) enter(w io.Writer) error {
 		landlock.ROFiles(files...).IgnoreIfMissing(),
 		landlock.RWFiles("/dev/null", "/dev/zero").IgnoreIfMissing(),
 		landlock.RWDirs(append(slices.Clone(c.write), "/dev/shm")...),
+		landlock.RWFiles(c.devices...).WithIoctlDev().IgnoreIfMissing(),
 	}
 	confine := landlock.V6.BestEffort()
 	if !c.network {

@@ -2,9 +2,12 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"saoluu/catalog"
+	"saoluu/sources"
 )
 
 // When a run is said to have shrunk. Half is far beyond what a day's work takes
@@ -26,6 +29,11 @@ func (r *Runner) shrank(ctx context.Context, fin catalog.RunFinished) (*catalog.
 	}
 	now := catalog.RunShrank{Run: fin.Run, Job: fin.Job}
 	now.Bytes, now.Files = saved(fin)
+	// What has no facts tonight may well be there.
+	databases, err := r.databasesOf(ctx, fin, sources.FactCollation, sources.FactSkipped, sources.FactUnread)
+	if err != nil {
+		return nil, err
+	}
 	var found *catalog.RunShrank
 	for run, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: fin.Job, GoodOnly: true, Newest: true, Limit: shrunkOver}) {
 		if err != nil {
@@ -35,6 +43,13 @@ func (r *Runner) shrank(ctx context.Context, fin catalog.RunFinished) (*catalog.
 		before.Before = run.Run
 		before.BytesBefore, before.FilesBefore = saved(run.RunFinished)
 		before.Lacks = lacks(fin, run.RunFinished)
+		if len(databases) > 0 {
+			was, err := r.databasesOf(ctx, run.RunFinished, sources.FactCollation)
+			if err != nil {
+				return nil, err
+			}
+			before.Lacks = append(before.Lacks, gone(databases, was)...)
+		}
 		if (less(before) || len(before.Lacks) > 0) && (found == nil || graver(before, *found)) {
 			found = &before
 		}
@@ -59,6 +74,43 @@ func lacks(fin, before catalog.RunFinished) []string {
 	for _, p := range before.Parts {
 		if !slices.ContainsFunc(fin.Parts, func(q catalog.Part) bool { return q.Name == p.Name }) {
 			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// A serverDatabase is a database of which the facts of a whole server's copy tell.
+type serverDatabase struct{ part, name string }
+
+// databasesOf lists the databases in the copy of a whole server, which has them all in
+// one part, as facts of some kinds name them. A catalog that was rebuilt has no facts,
+// and a run of another kind names none: of them nothing can be said.
+func (r *Runner) databasesOf(ctx context.Context, fin catalog.RunFinished, kinds ...string) ([]serverDatabase, error) {
+	if len(fin.Parts) != 1 {
+		return nil, nil
+	}
+	facts, err := r.factsOf(ctx, catalog.Run{RunFinished: fin})
+	if errors.Is(err, catalog.ErrMissing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []serverDatabase
+	for _, f := range facts {
+		if slices.Contains(kinds, f.Kind) && f.Of != "" {
+			all = append(all, serverDatabase{f.Part, f.Of})
+		}
+	}
+	return all, nil
+}
+
+// gone names the databases that were in one copy and are not in the one now.
+func gone(now, was []serverDatabase) []string {
+	var names []string
+	for _, d := range was {
+		if !slices.Contains(now, d) {
+			names = append(names, d.part+":"+strings.Trim(d.name, "\"`"))
 		}
 	}
 	return names

@@ -45,7 +45,7 @@ func (p *Postgres) names(ctx context.Context) ([]string, error) {
 		return nil, about.fault("list the databases", err)
 	}
 	if len(shut) > 0 {
-		return nil, fault.New(fault.Denied, p.op("list the databases"), fmt.Errorf("database %s takes no connections and would be left out without a word", quoteName(shut[0])),
+		return nil, fault.New(fault.Denied, p.server(), fmt.Errorf("database %s takes no connections and would be left out without a word", quoteName(shut[0])),
 			fmt.Sprintf("run ALTER DATABASE %s ALLOW_CONNECTIONS true, or name in \"databases\" those that are to be saved", quoteName(shut[0])))
 	}
 	if len(names) > maxDatabases {

@@ -30,12 +30,14 @@ const (
 )
 
 // clusterSettings make a server that is thrown away after use: nothing is synced,
-// nothing is reachable but by the socket, and memory stays modest.
+// nothing is reachable but by the socket, and memory stays modest. Memory that its
+// processes share lies in its folder: in /dev/shm it would stay there after a kill -9.
 var clusterSettings = []string{
 	"listen_addresses=", "port=5432", "fsync=off", "full_page_writes=off", "synchronous_commit=off",
 	"wal_level=minimal", "max_wal_senders=0", "max_wal_size=2GB", "autovacuum=off", "shared_buffers=256MB",
 	"maintenance_work_mem=256MB", "max_connections=20", "jit=off", "logging_collector=off", "archive_mode=off",
 	"log_statement=none", "log_min_error_statement=panic", "unix_socket_permissions=0700",
+	"dynamic_shared_memory_type=mmap",
 }
 
 // A cluster is a throwaway PostgreSQL server.

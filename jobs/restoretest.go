@@ -142,10 +142,7 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	if slices.ContainsFunc(job.Test.Checks, func(c config.Check) bool { return c.Boot != "" }) {
 		kind += byBoot
 	}
-	if len(facts) == 0 {
-		kind += withoutFacts
-	}
-	vouched, err := r.control(ctx, kind)
+	vouched, err := r.vouched(ctx, &kind, facts, slices.ContainsFunc(run.Parts, func(p catalog.Part) bool { return sources.IsCluster(p.Name) }))
 	if err != nil {
 		return err
 	}
@@ -161,10 +158,6 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	}
 	return r.vouch(ctx, job.Name, kind, result, vouched, fin)
 }
-
-// withoutFacts marks the control of a test that had only the job's own checks: it
-// says nothing about other tests of the same kind of source.
-const withoutFacts = " without facts"
 
 // byMariabackup and byBasebackup mark the control of a test of a server's files, and
 // byBoot that of an image that is booted: what else there is of their kinds is damaged
@@ -194,43 +187,6 @@ func (r *Runner) factsOf(ctx context.Context, run catalog.Run) ([]sources.Fact, 
 		return nil, fault.New(fault.Damaged, fmt.Sprintf("facts of run %s", run.Run), err, "")
 	}
 	return facts, nil
-}
-
-// control returns the id of the negative control that vouches for a kind of
-// source now, or "" when a new one is due.
-func (r *Runner) control(ctx context.Context, kind string) (string, error) {
-	all, err := r.Catalog.Controls(ctx, r.Now())
-	if err != nil {
-		return "", err
-	}
-	c, ok := all[kind]
-	if !ok || !c.Caught || r.Now().Sub(c.At) > controlEvery {
-		return "", nil
-	}
-	return c.Control, nil
-}
-
-// vouch writes down a control that was made and withholds the pass when the
-// checks did not catch it: a check that cannot fail proves nothing.
-func (r *Runner) vouch(ctx context.Context, job, kind string, result verify.Result, vouched string, fin *catalog.TestFinished) error {
-	fin.Control = vouched
-	if c := result.Control; c != nil {
-		event := catalog.ControlFinished{
-			Control: "control-" + fin.Test, Source: kind, Job: job,
-			Damage: c.Damage, Caught: c.Caught, By: c.By,
-		}
-		if _, err := r.Catalog.Append(context.WithoutCancel(ctx), event); err != nil {
-			return err
-		}
-		if c.Caught {
-			fin.Control = event.Control
-		}
-	}
-	if fin.Verdict == catalog.VerdictPassed && fin.Control == "" {
-		return fault.New(fault.Unknown, "negative control", errors.New("a copy damaged on purpose was not noticed by the checks"),
-			"add checks that read the data, or let the job keep facts")
-	}
-	return nil
 }
 
 // take copies what the tester found into the event.

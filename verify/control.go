@@ -10,12 +10,36 @@ import (
 	"saoluu/sources"
 )
 
+// OnlyChecks reports whether the facts say nothing of any data, because none were kept
+// or there was no time to read them: a test then hangs on the job's own checks, and one
+// such as SELECT 1 is met whatever was lost. That a database is empty is said of it.
+func OnlyChecks(facts []sources.Fact) bool {
+	planted, unread := map[string]bool{}, len(facts) == 0
+	for _, f := range facts {
+		planted[f.Part+"/"+f.Of] = planted[f.Part+"/"+f.Of] || f.Kind == sources.FactCanary
+		unread = unread || f.Kind == sources.FactUnread
+	}
+	return unread && !slices.ContainsFunc(facts, func(f sources.Fact) bool {
+		switch f.Kind {
+		case sources.FactSHA256, sources.FactImage:
+			return true
+		case sources.FactRows, sources.FactLeast:
+			return f.Value != "0" && !planted[f.Part+"/"+f.Of]
+		}
+		return false
+	})
+}
+
 // control damages the restored data on purpose and makes the same comparison
 // again, with facts and checks. It must fail: a comparison that cannot is no
 // proof, and its pass is withheld. Where there are no facts all data are taken
 // away, and one of the checks must miss them.
 func (x *examination) control(ctx context.Context) error {
-	how, err := x.subject.damage(ctx, x.request.Seed, x.request.Facts)
+	facts := x.request.Facts
+	if OnlyChecks(facts) {
+		facts = nil
+	}
+	how, err := x.subject.damage(ctx, x.request.Seed, facts)
 	if err != nil {
 		return err
 	}
@@ -34,7 +58,7 @@ func (x *examination) control(ctx context.Context) error {
 		return nil
 	}
 	again := *x
-	again.result = Result{}
+	again.result, again.request.Facts = Result{}, facts
 	if err := again.examine(ctx); err != nil {
 		return err
 	}

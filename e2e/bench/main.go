@@ -48,6 +48,7 @@ func measurements() []measurement {
 		{"postgres", "a PostgreSQL database: nights, restore tests and growth, beside its own tools", 5, 1, postgres},
 		{"mariadb", "a MariaDB database: the same", 5, 1, mariadb},
 		{"image", "a disk in blocks, beside restic reading its used half as a stream", 3, 1, image},
+		{"boot", "the restore test of a disk that boots, beside restic and QEMU", 3, 1, boot},
 		{"ledger", "an append, beside a bare commit of SQLite", 5, 2, ledger},
 		{"daemon", "a daemon of 10,000 jobs", 3, 1, daemon},
 		{"catalog", "a catalog of 1,000,000 runs of 1,000 jobs", 7, 3, large},

@@ -67,29 +67,38 @@ type TargetRow struct {
 
 // An Asset is one row of the inventory: a job as the regulations see it.
 type Asset struct {
-	Job          string   `json:"job"`
-	Title        string   `json:"title"`
-	System       string   `json:"system,omitempty"`
-	Category     string   `json:"category"`
-	Importance   string   `json:"importance"`
-	Secrecy      string   `json:"secrecy"`
-	Label        string   `json:"label,omitempty"`
-	Owner        string   `json:"owner,omitempty"`
-	Class        string   `json:"class"`
-	Source       string   `json:"source"`            // kind of source
-	Devices      int      `json:"devices,omitempty"` // network devices whose configuration is saved
-	Method       string   `json:"method"`            // how it is saved, in words for the inventory's column
-	Schedule     string   `json:"schedule"`
-	TestSchedule string   `json:"test_schedule"`
-	Targets      []string `json:"targets"`
-	RPOSeconds   int64    `json:"rpo_seconds,omitempty"`
-	RTOSeconds   int64    `json:"rto_seconds,omitempty"`
-	InService    string   `json:"in_service,omitempty"` // YYYY-MM-DD
+	Job        string `json:"job"`
+	Title      string `json:"title"`
+	System     string `json:"system,omitempty"`
+	Category   string `json:"category"`
+	Importance string `json:"importance"`
+	Secrecy    string `json:"secrecy"`
+	Label      string `json:"label,omitempty"`
+	Owner      string `json:"owner,omitempty"`
+	Class      string `json:"class"`
+	Source     string `json:"source"` // kind of source
+	// Classification is the decision whether it is a state secret; nil: none is on record.
+	Classification *Classification `json:"classification,omitempty"`
+	Devices        int             `json:"devices,omitempty"` // network devices whose configuration is saved
+	Method         string          `json:"method"`            // how it is saved, in words for the inventory's column
+	Schedule       string          `json:"schedule"`
+	TestSchedule   string          `json:"test_schedule"`
+	Targets        []string        `json:"targets"`
+	RPOSeconds     int64           `json:"rpo_seconds,omitempty"`
+	RTOSeconds     int64           `json:"rto_seconds,omitempty"`
+	InService      string          `json:"in_service,omitempty"` // YYYY-MM-DD
 	// What is read and how the restore test looks at it, as digests: whoever empties
 	// a job leaves a trace, and no name of data stands in the ledger.
 	SourceSHA256 string `json:"source_sha256,omitempty"` // of the source's settings
 	ChecksSHA256 string `json:"checks_sha256,omitempty"` // of the restore test's checks; empty without any
 	Checks       int    `json:"checks,omitempty"`        // how many there are
+}
+
+// A Classification is a decision whether data are a state secret.
+type Classification struct {
+	Decision string `json:"decision"` // its number
+	By       string `json:"by"`
+	Date     string `json:"date"` // YYYY-MM-DD
 }
 
 // Slot actions.

@@ -145,8 +145,9 @@ func (r *Rule) importanceNames() string {
 // perfect order.
 func (e *evaluation) nothing(r *Rule) judgement {
 	if choose, chooses := r.check.(chooser); chooses && len(e.inv.Assets) > 0 {
-		why, remedy := choose.nobody()
-		return judgement{posture: r.empty, why: why, remedy: remedy}
+		if why, remedy := choose.nobody(); why != "" {
+			return judgement{posture: r.empty, why: why, remedy: remedy}
+		}
 	}
 	if len(r.importance) > 0 && len(e.inv.Assets) > 0 {
 		return judgement{

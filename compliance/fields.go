@@ -14,7 +14,8 @@ import (
 type fieldsPresent struct {
 	required []string
 	advised  []string
-	media    bool // labels are held against those of the media that hold copies
+	source   string // kind of source it is about; empty: all
+	media    bool   // labels are held against those of the media that hold copies
 }
 
 // columns are the inventory's fields a rule can ask for, with the name of the
@@ -25,7 +26,7 @@ func columns() [][2]string {
 		{"method", "phương pháp sao lưu"}, {"restore_test_every", "thời gian kiểm tra phục hồi"},
 		{"system", "thuộc hệ thống"}, {"category", "loại dữ liệu"}, {"label", "nhãn"}, {"secrecy", "độ mật"},
 		{"importance", "mức quan trọng"}, {"owner", "đơn vị chủ quản"}, {"targets", "nơi lưu bản sao"},
-		{"rpo", "RPO"}, {"rto", "RTO"},
+		{"rpo", "RPO"}, {"rto", "RTO"}, {"classification", "quyết định về độ mật"},
 	}
 }
 
@@ -34,11 +35,22 @@ func parseFieldsPresent(s *scope) check {
 	for _, c := range columns() {
 		known = append(known, c[0])
 	}
-	c := &fieldsPresent{required: s.words("required", known...), advised: s.words("advised", known...), media: s.boolean("media_labels", false)}
+	c := &fieldsPresent{required: s.words("required", known...), advised: s.words("advised", known...), media: s.boolean("media_labels", false), source: s.optional("source")}
 	if len(c.required) == 0 {
 		s.missing("required")
 	}
 	return c
+}
+
+// about implements chooser.
+func (c *fieldsPresent) about(a *asset) bool { return c.source == "" || a.Source == c.source }
+
+// nobody implements chooser.
+func (c *fieldsPresent) nobody() (why, remedy string) {
+	if c.source == "" {
+		return "", ""
+	}
+	return fmt.Sprintf("không có mục nào có nguồn “%s”", c.source), "Kiểm tra danh mục đã đủ các mục thuộc phạm vi của điều khoản."
 }
 
 func (c *fieldsPresent) asset(_ context.Context, e *evaluation, _ *Rule, a *asset) (judgement, error) {
@@ -102,6 +114,8 @@ func (e *evaluation) empty(a *asset, names []string) []string {
 
 func (e *evaluation) filled(a *asset, name string) bool {
 	switch name {
+	case "classification":
+		return a.Classification != nil
 	case "name":
 		return strings.TrimSpace(a.Title) != ""
 	case "retention_class":

@@ -34,7 +34,7 @@ func TestPacks(t *testing.T) {
 	if len(packs) != 2 || packs[0].ID != "policy" || packs[1].ID != "HD39" {
 		t.Fatalf("got %v", packs)
 	}
-	if ids, err := PackIDs(); err != nil || !slices.Equal(ids, []string{"HD39", "policy"}) {
+	if ids, err := PackIDs(); err != nil || !slices.Equal(ids, []string{"HD39", "QBTP", "policy"}) {
 		t.Errorf("ids %v, %v", ids, err)
 	}
 	if packs[1].Kind != Binding || packs[0].Kind != Policy || len(packs[1].SHA256) != 64 {
@@ -43,7 +43,7 @@ func TestPacks(t *testing.T) {
 	if _, err := Packs("XYZ"); fault.KindOf(err) != fault.Usage || !strings.Contains(fault.HintOf(err), "HD39") {
 		t.Errorf("an unknown pack: %v, hint %q", err, fault.HintOf(err))
 	}
-	for _, want := range []string{"16.1b-2", "16.1b-5", "16.1a-1", "16.1a-2", "16.1a-4", "16.2b-1", "16.2c-1", "16.2c-2", "16.2c-3", "8.3a-1", "8.3a-2", "14.1"} {
+	for _, want := range []string{"16.1b-2", "16.1b-5", "16.1a-1", "16.1a-2", "16.1a-4", "16.2b-1", "16.2c-1", "16.2c-2", "16.2c-3", "8.3a-1", "8.3a-2", "8.3b", "7.4", "14.1"} {
 		if !slices.ContainsFunc(packs[1].Rules, func(r Rule) bool { return r.ID == "HD39-"+want }) {
 			t.Errorf("HD39 lacks the rule %s", want)
 		}

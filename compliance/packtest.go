@@ -184,6 +184,9 @@ func readAsset(s *scope) catalog.Asset {
 	if s.has("source") {
 		a.Source = s.optional("source")
 	}
+	if s.has("classification") {
+		a.Classification = &catalog.Classification{Decision: s.optional("classification"), By: "thử", Date: "2026-01-01"}
+	}
 	a.Devices = s.number("devices", 0, 0, 1000)
 	for _, i := range []string{"high", "normal", "low"} {
 		if a.Importance == importanceWord(i) {

@@ -5,7 +5,26 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"saoluu/internal/calendar"
 )
+
+// Classification is a decision whether data are a state secret, on record: designs,
+// parameters and conventions of network security may be (Quy chế Sở Tư pháp Quảng Bình
+// 2016, Điều 3 khoản 7). What was decided stands in the job's secrecy.
+type Classification struct {
+	// Number of the decision, or of the minutes it stands in.
+	// Example: decision = "12/QĐ-STP"
+	Decision string `toml:"decision" need:"true"`
+
+	// Who decided.
+	// Example: by = "Giám đốc Sở"
+	By string `toml:"by" need:"true"`
+
+	// The day of the decision.
+	// Example: date = "2026-10-01"
+	Date string `toml:"date" need:"true"`
+}
 
 // ConfigCommand is a command that only reads, and whose output is saved with a
 // configuration. An exit status other than 0 makes the run incomplete.
@@ -158,5 +177,31 @@ func (c checker) device(d *Device, n *node, names map[string]bool) {
 	}
 	if strings.ContainsAny(d.Command, "\r\n") {
 		c.tell(n, "command", "the command has more than one line", "write one")
+	}
+}
+
+// parsed checks a check by a parser.
+func (c checker) parsed(k *Check, n *node, kind string) {
+	switch {
+	case len(n.written("parse")) == 0 && len(n.written("path")) > 0:
+		c.tell(n, "path", `"path" goes with parse`, "remove it")
+	case !n.good("parse"):
+	case kind != "" && kind != "files" && kind != "config":
+		c.tell(n, "parse", fmt.Sprintf("a %s source has no configuration to parse", kind), "remove it")
+	case len(n.written("path")) == 0 && slices.Contains([]string{"ini", "json", "systemd", "toml"}, k.Parse):
+		c.tell(n, "parse", fmt.Sprintf("nothing says which file of the form %q is parsed", k.Parse), "add path, with the whole path of one")
+	}
+	c.absolute(n, "path", k.Path)
+}
+
+// classification checks that a decision says which it is, and when.
+func (c checker) classification(k *Classification, n *node) {
+	for key, text := range map[string]string{"decision": k.Decision, "by": k.By} {
+		if n.good(key) && strings.TrimSpace(text) == "" {
+			c.tell(n, key, fmt.Sprintf("%q is empty", key), "write it down")
+		}
+	}
+	if _, err := calendar.ParseDate(k.Date); n.good("date") && err != nil {
+		c.tell(n, "date", fmt.Sprintf("%q is not a day of the calendar", k.Date), "write it as \"2026-05-31\"")
 	}
 }

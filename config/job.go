@@ -29,6 +29,10 @@ type Job struct {
 	// Example: secrecy = "none"
 	Secrecy string `toml:"secrecy" need:"true" enum:"none|mat|toi_mat|tuyet_mat"`
 
+	// The decision by which it was settled whether a configuration is a state secret.
+	// With the pack QBTP a config source is not read before there is one.
+	Classification *Classification `toml:"classification,omitempty"`
+
 	// The agency's own handling label.
 	// Example: label = "noi-bo"
 	Label string `toml:"label,omitempty"`
@@ -290,7 +294,7 @@ type RestoreTest struct {
 }
 
 // Check is one assertion on restored data. Exactly one of sql, redis, exists, sha256,
-// min_files, run and boot is set. With sql and redis goes what the first value must be: min,
+// min_files, parse, run and boot is set. With sql and redis goes what the first value must be: min,
 // max or both; or one of equals, newer_than and expected_empty.
 type Check struct {
 	// What the assertion is called in evidence. The default is its text.
@@ -341,6 +345,19 @@ type Check struct {
 	// The least number of regular files, for files sources.
 	// Example: min_files = 100
 	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
+
+	// The service, or the form, whose own parser must find no error in the restored
+	// configuration, for files and config sources: apache, named, nft, nginx, sshd,
+	// sudoers, systemd, or ini, json, toml. The service's program runs on the restored
+	// files, each where it was, and sees nothing of this machine but its programs; where
+	// it is not installed, the restore test is unknown.
+	// Example: parse = "nginx"
+	Parse string `toml:"parse,omitempty" enum:"apache|ini|json|named|nft|nginx|sshd|sudoers|systemd|toml"`
+
+	// Absolute path of what is parsed; with parse. The default is where the service
+	// looks, and for ini, json, systemd and toml there is none.
+	// Example: path = "/etc/nginx/nginx.conf"
+	Path string `toml:"path,omitempty"`
 
 	// A program and its arguments that looks at what was restored, for files, command,
 	// mongodb, sqlserver and oracle sources: {} stands for its path, of a file or a

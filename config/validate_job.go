@@ -18,6 +18,9 @@ func (c checker) job(j *Job, n *node) {
 		j.Title = n.name
 	}
 	c.inService(j, n)
+	if k := n.inner("classification"); k != nil {
+		c.classification(j.Classification, k)
+	}
 	c.retention(j, n)
 	c.jobTargets(j, n)
 	c.secrecy(j, n)
@@ -241,13 +244,13 @@ var comparisons = []string{"min", "max", "equals", "newer_than", "expected_empty
 // assertion checks that a check asserts exactly one thing, and something that
 // can be false: a check that cannot fail would be a false green.
 func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
-	subjects := n.written("sql", "redis", "exists", "sha256", "min_files", "run", "boot")
+	subjects := n.written("sql", "redis", "exists", "sha256", "min_files", "parse", "run", "boot")
 	if len(subjects) != 1 {
 		why := "asserts nothing"
 		if len(subjects) > 1 {
 			why = "asserts more than one thing: " + strings.Join(subjects, ", ")
 		}
-		c.problem(n.at, "the check "+why, "set exactly one of: sql, redis, exists, sha256, min_files, run, boot")
+		c.problem(n.at, "the check "+why, "set exactly one of: sql, redis, exists, sha256, min_files, parse, run, boot")
 		return
 	}
 	compared := n.written(comparisons...)
@@ -279,6 +282,7 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.tell(n, "run", "no program is named to run", "write the program, then its arguments, with {} for what was restored")
 	}
 	c.given(k, n)
+	c.parsed(k, n, kind)
 	switch kind {
 	case "files":
 		c.files(k, n, j.Source.Paths)
@@ -346,6 +350,7 @@ func (c checker) files(k *Check, n *node, paths []string) {
 		}
 	}
 	saved(n, "exists", k.Exists)
+	saved(n, "path", k.Path)
 	hash := n.inner("sha256")
 	if hash == nil {
 		return

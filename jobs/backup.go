@@ -69,6 +69,9 @@ func (s *Saved) save(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, overTime(job.Name, limit))
 	defer cancel()
 	s.until, _ = ctx.Deadline()
+	if err = r.classified(job); err != nil {
+		return err
+	}
 	if s.source, err = r.source(job); err != nil {
 		return err
 	}

@@ -108,7 +108,8 @@ func inventory(c *config.Config) catalog.InventorySet {
 
 func asset(name string, j config.Job) catalog.Asset {
 	return catalog.Asset{
-		Job: name, Title: j.Title, System: j.System, Category: j.Category, Importance: j.Importance,
+		Classification: classification(j),
+		Job:            name, Title: j.Title, System: j.System, Category: j.Category, Importance: j.Importance,
 		Secrecy: j.Secrecy, Label: j.Label, Owner: j.Owner, Class: j.Class, Source: j.Source.Type,
 		Method: cmp.Or(methods[j.Source.Type+" "+j.Source.Method], methods[j.Source.Type]), Schedule: j.Schedule.String(), TestSchedule: j.Test.Schedule.String(),
 		Targets: j.Targets, RPOSeconds: int64(j.RPO.Std() / time.Second), RTOSeconds: int64(j.RTO.Std() / time.Second),

@@ -225,7 +225,7 @@ func (r *Runner) keepArtifacts(ctx context.Context, artifacts []verify.Artifact,
 var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "manifest", "start", "amcheck", "partition table"}
 
 // outsideVerdict are assertions that are shown but decide nothing.
-var outsideVerdict = []string{"rto", "data", "tables not compared", "file systems not checked", "system: os-release", "system: kernel", "system: fstab"}
+var outsideVerdict = []string{"rto", "data", "tables not compared", "drift", "file systems not checked", "system: os-release", "system: kernel", "system: fstab"}
 
 // blames says what the broken assertions speak against: the run, the one copy
 // that was read, or nothing that was saved.
@@ -277,7 +277,7 @@ func check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
 		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
-		Run: c.Run, Read: c.Read, Write: c.Write, Network: c.Network, Redis: c.Redis,
+		Run: c.Run, Read: c.Read, Write: c.Write, Network: c.Network, Redis: c.Redis, Parse: c.Parse, ParsePath: c.Path,
 	}
 	if source.Type == "redis" {
 		out.Index, _ = strconv.Atoi(c.Database) // a number, as the configuration was checked to have

@@ -89,6 +89,9 @@ func (d Device) judge(text []byte, preset devicePreset) (statement, error) {
 	if m := preset.refused.Find(text); m != nil && len(text) < 4096 {
 		return statement{}, d.fault(fault.Denied, "let this user show the whole configuration, or set command", "it refused %q: %s", preset.command, bytes.TrimSpace(firstLine(text[bytes.Index(text, m):])))
 	}
+	if asks.Match(bytes.TrimRight(tailOf(text), "\n")) {
+		return statement{}, d.asked()
+	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return statement{}, d.fault(fault.Failed, "log in by hand and see what it says", "it showed nothing")
 	}

@@ -95,7 +95,7 @@ func (c *conversation) hear(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-timer.C:
 		if asked {
-			return c.device.fault(fault.Denied, "give the account the right to show its configuration without a further password", "it asks for a password in the session, and nobody is there to answer")
+			return c.device.asked()
 		}
 		return c.device.fault(fault.TimedOut, "log in by hand and see what it waits for", "it said nothing for %s, after %d bytes", silence, c.total)
 	case text, more := <-c.heard:
@@ -208,6 +208,11 @@ func (c *conversation) prompted() bool {
 	}
 	c.prompt = bytes.Clone(tail[bytes.LastIndexAny(tail, "\r\n")+1:])
 	return true
+}
+
+// asked is the error for a question that only a person could answer.
+func (d Device) asked() error {
+	return d.fault(fault.Denied, "give the account the right to show its configuration without a further password", "it asks for a password in the session, and nobody is there to answer")
 }
 
 func (c *conversation) cutOff() error {

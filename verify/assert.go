@@ -17,13 +17,14 @@ const (
 	nameRTO     = "rto"                 // a warning: the data are good, the way back is slow
 	nameData    = "data"                // said when there is nothing to prove anything by
 	nameSkipped = "tables not compared" // a warning: not all of them could be, for want of facts
+	nameDrift   = "drift"               // for people: how far the live configuration is from the one that was restored
 	// Those on images that only say what is on the disk, or could not be looked at:
 	// nameUnchecked, nameRelease, nameKernel, nameFstab.
 )
 
 // decides reports whether an assertion takes part in the verdict.
 func (a Assertion) decides() bool {
-	return !slices.Contains([]string{nameRTO, nameData, nameSkipped, nameUnchecked, nameRelease, nameKernel, nameFstab}, a.Name)
+	return !slices.Contains([]string{nameRTO, nameData, nameSkipped, nameDrift, nameUnchecked, nameRelease, nameKernel, nameFstab}, a.Name)
 }
 
 // detailLimit bounds what the operator is shown of one kind of difference.
@@ -118,6 +119,11 @@ func (x *examination) compare(ctx context.Context) error {
 		x.explain(tally)
 	}
 	x.omitted(want)
+	if x.request.Source == "config" {
+		if err := x.drift(ctx, want); err != nil {
+			return err
+		}
+	}
 	x.weigh(want, tallies)
 	return nil
 }

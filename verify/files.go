@@ -173,6 +173,8 @@ func (x *examination) look(ctx context.Context, c Check, a *Assertion) error {
 		}
 	case c.SHA256Path != "":
 		return f.lookAtDigest(ctx, c, a)
+	case c.Parse != "":
+		return f.parse(ctx, c, a)
 	case len(c.Run) > 0:
 		err := f.run(ctx, c, a)
 		x.engine = x.engine || err == nil

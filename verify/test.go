@@ -131,7 +131,7 @@ func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDataba
 // choose them by, and no check that needs all.
 func (r Request) sampled() bool {
 	return r.Sample && !slices.ContainsFunc(r.Parts, r.isStream) &&
-		!slices.ContainsFunc(r.Checks, func(c Check) bool { return c.MinFiles != nil }) &&
+		!slices.ContainsFunc(r.Checks, func(c Check) bool { return c.MinFiles != nil || c.Parse != "" }) &&
 		slices.ContainsFunc(r.Facts, func(f sources.Fact) bool { return f.Kind == sources.FactSHA256 })
 }
 

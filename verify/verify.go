@@ -89,7 +89,7 @@ type PartCopy struct {
 }
 
 // A Check is one assertion on restored data. Exactly one of SQL, Redis, Exists,
-// SHA256Path, MinFiles, Run and Boot is set.
+// SHA256Path, MinFiles, Parse, Run and Boot is set.
 type Check struct {
 	Name string // shown instead of the check's own text; optional
 
@@ -104,6 +104,9 @@ type Check struct {
 	Equals        *string
 	NewerThan     time.Duration // before ConsistentAt; a later instant is no good either
 	ExpectedEmpty bool          // no row, null, zero or empty
+
+	Parse     string // one of Parsers
+	ParsePath string // absolute path on the source; empty: the service's own
 
 	Exists     string // absolute path on the source
 	SHA256Path string

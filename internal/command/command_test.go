@@ -23,6 +23,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "pump":
 			os.Exit(PumpMain(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+		case "confine":
+			os.Exit(ConfineMain(os.Args[2:], os.Stderr))
 		case "parent": // starts a program, says its pid, and waits
 			p, err := Start(context.Background(), Cmd{Argv: os.Args[2:], Env: os.Environ(), Stdout: os.Stdout})
 			if err != nil {

@@ -30,13 +30,15 @@ type confinement struct {
 	read, write []string
 	devices     []string
 	network     bool
+	stage       stage // where it runs instead, when it has a root
 }
 
 // ConfineMain is the shim that runs a program which may run other people's code as
 // our own user: "confine [--read PATH]... [--write DIR]... [--device FILE]... [--network]
 // -- PROGRAM ARG...". A device can be read, written to and told what its kind knows. The program, and whatever it starts, sees the system's programs and what is
 // named and nothing else: no state folder, no keys, no /proc, and without --network no
-// network but Unix sockets (landlock(7)). On a kernel without Landlock it says so on w
+// network but Unix sockets (landlock(7)). With "--root DIR --tree DIR..." instead, in
+// namespaces of its own, it runs on a stage of restored trees. On a kernel without Landlock it says so on w
 // and runs the program all the same. It returns only when it fails.
 func ConfineMain(args []string, w io.Writer) int {
 	c, argv, err := confineArgs(args)
@@ -59,6 +61,10 @@ func confineArgs(args []string) (c confinement, argv []string, err error) {
 			c.write = append(c.write, args[1])
 		case "--device":
 			c.devices = append(c.devices, args[1])
+		case "--root":
+			c.stage.root = args[1]
+		case "--tree":
+			c.stage.trees = append(c.stage.trees, args[1])
 		case "--network":
 			c.network = true
 			args = args[1:]
@@ -75,6 +81,9 @@ func confineArgs(args []string) (c confinement, argv []string, err error) {
 }
 
 func (c confinement) enter(w io.Writer) error {
+	if c.stage.root != "" {
+		return c.stage.enter()
+	}
 	if !landlockWorks() {
 		fmt.Fprintln(w, "confine: this kernel has no Landlock; the program runs with all rights of its user")
 		return nil

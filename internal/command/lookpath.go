@@ -98,6 +98,14 @@ func debianPackage(name string) string {
 		return "xfsprogs"
 	case "bwrap":
 		return "bubblewrap"
+	case "named-checkconf":
+		return "bind9-utils"
+	case "apachectl":
+		return "apache2"
+	case "visudo":
+		return "sudo"
+	case "nft":
+		return "nftables"
 	case "lvs", "vgs", "lvcreate", "lvremove":
 		return "lvm2"
 	case "btrfs":

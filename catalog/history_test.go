@@ -273,6 +273,7 @@ func TestAppendRefuses(t *testing.T) {
 		catalog.SlotsClosed{State: "gone"},
 		catalog.ControlFinished{}, catalog.CheckFinished{}, catalog.TargetEnrolled{}, catalog.CheckpointAnchored{}, catalog.HoldSet{},
 		catalog.RetentionPlanned{}, catalog.RetentionApplied{}, catalog.RepositoryPruned{},
+		catalog.ConfigChanged{Run: "r", Job: "a"}, catalog.ChangeExplained{Run: "r", Job: "a", By: "b"}, catalog.ChangeExplained{Run: "r", Job: "a", Note: "n"},
 	} {
 		if _, err := f.Append(f.ctx, catalog.Beat{}, e); fault.KindOf(err) != fault.Usage {
 			t.Errorf("%T %+v: %v", e, e, err)

@@ -77,6 +77,9 @@ func (c *Config) Prepare(ctx context.Context, scratch string) (_ Payload, err er
 		return Payload{}, cmp.Or(p.Lacks, errors.New("there is nothing to save: none of the programs is installed"))
 	}
 	p.Facts = func(ctx context.Context) ([]Fact, error) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if tree == nil {
 			return s.facts, nil
 		}

@@ -281,6 +281,9 @@ func Read(ctx context.Context, part sources.Part, w io.Writer) (int64, error) {
 		err = copyFile(ctx, part.File, counted)
 	default:
 		for _, root := range part.Paths {
+			if part.Dir != "" {
+				root = filepath.Join(part.Dir, root)
+			}
 			err = errors.Join(err, filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() {
 					return err

@@ -92,8 +92,9 @@ func (s *Saved) save(ctx context.Context) (err error) {
 	fin.ConsistentAt, fin.Consistency = payload.At.UTC(), payload.Consistency
 	err = r.store(ctx, job, fin, s.from, payload)
 	released := payload.Release()
-	if released == nil { // else the folder says what is left, for the next start
-		released = clean()
+	// What cannot be taken away is named by the folder, for the next start.
+	if released == nil || sources.CleanUp(context.WithoutCancel(ctx), dir) == nil {
+		released = errors.Join(released, clean())
 	}
 	err = errors.Join(err, released)
 	if len(fin.Copies) == 0 {

@@ -17,7 +17,7 @@ import (
 // between them. The zero value is ready.
 type Shared struct {
 	mu      sync.Mutex
-	files   map[config.Secret]*os.File
+	files   map[config.Secret]int // their numbers
 	gates   map[string]*restic.Gate
 	copiers map[[2]string]*copier
 }
@@ -65,12 +65,14 @@ func (k *Shared) keyPath(s config.Secret, where config.Secrets) (string, error) 
 }
 
 // inMemory keeps a secret in a file that exists only in memory (memfd_create(2)),
-// readable by our own user alone under /proc while we live, and gone when we die.
+// readable by our own user alone under /proc while we live, and gone when we die. It is
+// held by its number alone: an os.File is closed as soon as the collector finds that
+// nobody refers to it, under the hands of a child that has only its path.
 func (k *Shared) inMemory(s config.Secret, read func() ([]byte, error)) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if f, ok := k.files[s]; ok {
-		return pathOf(f), nil
+	if fd, ok := k.files[s]; ok {
+		return pathOf(fd), nil
 	}
 	content, err := read()
 	if err != nil {
@@ -80,34 +82,47 @@ func (k *Shared) inMemory(s config.Secret, read func() ([]byte, error)) (string,
 	if err != nil {
 		return "", fmt.Errorf("keep secret %q in memory: %w", s.String(), err)
 	}
-	f := os.NewFile(uintptr(fd), "saoluu-secret")
-	// ssh refuses a private key that others could read.
-	if err := f.Chmod(0o600); err != nil {
-		return "", errors.Join(fmt.Errorf("keep secret %q in memory: %w", s.String(), err), f.Close())
-	}
-	if _, err := f.Write(content); err != nil {
-		return "", errors.Join(fmt.Errorf("keep secret %q in memory: %w", s.String(), err), f.Close())
+	if err := fill(fd, content); err != nil {
+		return "", errors.Join(fmt.Errorf("keep secret %q in memory: %w", s.String(), err), unix.Close(fd))
 	}
 	if k.files == nil {
-		k.files = map[config.Secret]*os.File{}
+		k.files = map[config.Secret]int{}
 	}
-	k.files[s] = f
-	return pathOf(f), nil
+	k.files[s] = fd
+	return pathOf(fd), nil
+}
+
+// fill writes a secret into a file in memory.
+func fill(fd int, content []byte) error {
+	// ssh refuses a private key that others could read.
+	if err := unix.Fchmod(fd, 0o600); err != nil {
+		return err
+	}
+	for len(content) > 0 {
+		n, err := unix.Write(fd, content)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		}
+		content = content[n:]
+	}
+	return nil
 }
 
 // forget lets go of the secrets in memory. A Shared that is made for one piece of
-// work must be told when it is over: a file that nothing refers to any more is
-// closed under the hands of whoever has its path, and its number goes to another.
+// work must be told when it is over.
 func (k *Shared) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, f := range k.files {
-		_ = f.Close() // it is only in memory
+	for _, fd := range k.files {
+		_ = unix.Close(fd) // it is only in memory
 	}
 	k.files = nil
 }
 
-func pathOf(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
+func pathOf(fd int) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd) }
 
 // Given keeps a secret that came with the environment where a reference can lead
 // to it, and returns the reference.

@@ -183,7 +183,7 @@ var environmental = []struct {
 	kind fault.Kind
 	hint string
 }{
-	{regexp.MustCompile(`No space left on device|Disk quota exceeded`), fault.NoSpace, "free some space, or move paths.scratch"},
+	{regexp.MustCompile(`No space left on device|Disk quota exceeded|wrote only \d+ of \d+ bytes|Check free disk space`), fault.NoSpace, "free some space, or move paths.scratch"},
 	{regexp.MustCompile(`out of memory|Cannot allocate memory|could not resize shared memory|could not map anonymous shared memory`), fault.Unknown, "give the machine more memory, or raise limits.test_memory"},
 	{regexp.MustCompile(`loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
 	{regexp.MustCompile(`invalid (LC_COLLATE |LC_CTYPE )?locale name|could not create locale|ICU is not supported|could not open collator`), fault.MissingTool, "install the locale the database uses (package locales-all)"},

@@ -72,7 +72,7 @@ $c -e 'CREATE DATABASE restored'
 $c restored <"$1"
 $c restored -e 'SELECT count(*) FROM van_ban; SELECT count(*) FROM ho_so; SELECT count(*) FROM nhat_ky' >/dev/null
 kill -9 $!
-wait $! || true
+wait $! || true # it was killed, which is its status
 rm -r $d`
 
 // mariadbData is what postgresData is. The rows come from MariaDB's engine of

@@ -86,17 +86,19 @@ func (s *Saved) save(ctx context.Context) (err error) {
 		return fault.New(fault.Failed, "make a scratch folder", err, "check paths.scratch")
 	}
 	payload, err := s.source.Prepare(ctx, dir)
+	// What cannot be taken away is named by the folder, for the next start.
+	tidy := func(left error) error {
+		if left == nil || sources.CleanUp(context.WithoutCancel(ctx), dir) == nil {
+			left = errors.Join(left, clean())
+		}
+		return left
+	}
 	if err != nil {
-		return errors.Join(err, clean())
+		return tidy(err)
 	}
 	fin.ConsistentAt, fin.Consistency = payload.At.UTC(), payload.Consistency
 	err = r.store(ctx, job, fin, s.from, payload)
-	released := payload.Release()
-	// What cannot be taken away is named by the folder, for the next start.
-	if released == nil || sources.CleanUp(context.WithoutCancel(ctx), dir) == nil {
-		released = errors.Join(released, clean())
-	}
-	err = errors.Join(err, released)
+	err = errors.Join(err, tidy(payload.Release()))
 	if len(fin.Copies) == 0 {
 		return err
 	}

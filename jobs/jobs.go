@@ -13,7 +13,7 @@ package jobs
 
 import (
 	"crypto/rand"
-	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -78,13 +78,16 @@ func CatalogPath(c *config.Config) string { return StatePath(c, "catalog.db") }
 func LedgerKeyPath(c *config.Config) string { return StatePath(c, "keys", "ledger.key") }
 
 // newID returns an id that is unique and sorts by time, made of characters that
-// restic tags, file names and people can carry.
+// restic tags, file names and people can carry: the second, the fraction of it in
+// 1/65536, and chance. The ledger knows whole seconds, so of two runs in one second
+// the id alone tells the newer.
 func newID(now time.Time) string {
 	random := make([]byte, 3)
 	if _, err := rand.Read(random); err != nil {
 		panic("crypto/rand: " + err.Error()) // documented never to happen (crypto/rand.Read)
 	}
-	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random)
+	now = now.UTC()
+	return fmt.Sprintf("%s-%04x%x", now.Format("20060102-150405"), int64(now.Nanosecond())<<16/1e9, random)
 }
 
 // show passes progress on when somebody watches.

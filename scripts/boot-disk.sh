@@ -2,16 +2,22 @@
 # Builds a small disk that boots, for the tests of images: the kernel of Debian's
 # cloud images, busybox, and a getty on the serial console.
 #
-#   scripts/boot-disk.sh bios|uefi FILE
+#   scripts/boot-disk.sh bios|uefi|bios-grub|uefi-btrfs FILE
 #
 # bios is a DOS table, ext4 and extlinux; uefi is a GPT, a FAT system partition with
-# systemd-boot, and ext4. Both are 64 MiB. Needs root (extlinux wants its file system
-# mounted). Packages come by apt and are kept below build/.
+# systemd-boot, and ext4. bios-grub has GRUB instead; uefi-btrfs has a Btrfs with the
+# subvolumes @ and @home. They are 64 MiB, with Btrfs 192 MiB. Needs root (boot loaders
+# want their file system mounted). Packages come by apt and are kept below build/.
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
-[ $# = 2 ] || { echo "usage: $0 bios|uefi FILE" >&2; exit 2; }
+usage() {
+	echo "usage: $0 bios|uefi|bios-grub|uefi-btrfs FILE" >&2
+	exit 2
+}
+[ $# = 2 ] || usage
 kind=$1
+case $kind in bios | uefi | bios-grub | uefi-btrfs) ;; *) usage ;; esac
 out=$(realpath -m "$2")
 here=$(cd "$(dirname "$0")/.." && pwd -P)
 cache=${SAOLUU_BOOT_CACHE:-$here/build/boot}
@@ -32,12 +38,14 @@ if [ ! -e "$cache/kernel" ]; then
 	fetch "$kernel"
 	ln -sfn "$kernel" "$cache/kernel"
 fi
-[ "$kind" = bios ] || fetch systemd-boot-efi
+case $kind in uefi*) fetch systemd-boot-efi ;; esac
 
 work=$(mktemp -d)
 mounted=
+loop=
 finish() {
 	[ -z "$mounted" ] || umount "$work/mnt"
+	[ -z "$loop" ] || losetup -d "$loop"
 	rm -rf "$work"
 }
 trap finish EXIT
@@ -48,18 +56,24 @@ mkdir -p "$ram"/{bin,dev,proc,sys,mnt,m}
 cp "$(command -v busybox)" "$ram/bin/busybox"
 ln -s busybox "$ram/bin/sh"
 modules=$(cd "$cache"/kernel/lib/modules/*/kernel && pwd)
-for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-	find "$modules" -name "$m.ko" -exec cp {} "$ram/m/" \;
+load='virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk'
+options=ro
+if [ "$kind" = uefi-btrfs ]; then
+	load="$load crc32c_generic libcrc32c xor raid6_pq zstd_compress btrfs"
+	options="ro,subvol=@ -t btrfs"
+fi
+for m in $load; do
+	find "$modules" -name "${m//_/[-_]}.ko" -exec cp {} "$ram/m/$m.ko" \;
 done
 root=/dev/vda1
-[ "$kind" = bios ] || root=/dev/vda2
+case $kind in uefi*) root=/dev/vda2 ;; esac
 cat >"$ram/init" <<INIT
 #!/bin/sh
 b=/bin/busybox
 \$b mount -t proc proc /proc; \$b mount -t sysfs sysfs /sys; \$b mount -t devtmpfs dev /dev
-for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do \$b insmod /m/\$m.ko; done
+for m in $load; do [ ! -e /m/\$m.ko ] || \$b insmod /m/\$m.ko; done
 until [ -b $root ]; do \$b sleep 0.1; done
-\$b mount -o ro $root /mnt
+\$b mount -o $options $root /mnt
 \$b mount --move /dev /mnt/dev
 exec \$b switch_root /mnt /sbin/init
 INIT
@@ -89,6 +103,21 @@ uuid=6d617974-6875-4000-8000-000000000001
 echo "UUID=$uuid / ext4 ro 0 1" >"$sys/etc/fstab"
 console='console=tty0 console=ttyS0,115200 quiet'
 
+# fill_esp puts the system partition of 34 MiB at the first megabyte; $1 are more options
+# of the kernel.
+fill_esp() {
+	mkdir -p "$work/esp/EFI/BOOT" "$work/esp/loader/entries"
+	cp "$cache/systemd-boot-efi/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
+	cp "$cache"/kernel/boot/vmlinuz-* "$work/esp/vmlinuz"
+	cp "$work/initrd" "$work/esp/initrd"
+	printf 'timeout 0\ndefault linux\n' >"$work/esp/loader/loader.conf"
+	printf 'title linux\nlinux /vmlinuz\ninitrd /initrd\noptions %s\n' "$console$1" >"$work/esp/loader/entries/linux.conf"
+	truncate -s 34M "$work/esp.img"
+	mkfs.fat -F 32 -n ESP -i 5e1a0001 "$work/esp.img" >/dev/null
+	mcopy -s -i "$work/esp.img" "$work"/esp/* ::/
+	dd if="$work/esp.img" of="$out" bs=1M seek=1 conv=notrunc,sparse status=none
+}
+
 rm -f "$out"
 truncate -s 64M "$out"
 case $kind in
@@ -109,20 +138,48 @@ bios)
 	;;
 uefi)
 	printf 'label: gpt\nstart=2048, size=69632, type=U, name=esp\nstart=71680, type=L, name=root\n' | sfdisk -q "$out"
-	mkdir -p "$work/esp/EFI/BOOT" "$work/esp/loader/entries"
-	cp "$cache/systemd-boot-efi/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$work/esp/EFI/BOOT/BOOTX64.EFI"
-	cp "$cache"/kernel/boot/vmlinuz-* "$work/esp/vmlinuz"
-	cp "$work/initrd" "$work/esp/initrd"
-	printf 'timeout 0\ndefault linux\n' >"$work/esp/loader/loader.conf"
-	printf 'title linux\nlinux /vmlinuz\ninitrd /initrd\noptions %s\n' "$console" >"$work/esp/loader/entries/linux.conf"
-	truncate -s 34M "$work/esp.img"
-	mkfs.fat -F 32 -n ESP "$work/esp.img" >/dev/null
-	mcopy -s -i "$work/esp.img" "$work"/esp/* ::/
-	dd if="$work/esp.img" of="$out" bs=1M seek=1 conv=notrunc,sparse status=none
+	fill_esp ''
 	mkfs.ext4 -q -U $uuid -E offset=$((71680 * 512)) -d "$sys" "$out" 28M
 	;;
-*)
-	echo "usage: $0 bios|uefi FILE" >&2
-	exit 2
+bios-grub)
+	cat >"$sys/boot/grub.cfg" <<CFG
+serial --unit=0 --speed=115200
+terminal_output serial console
+set timeout=0
+search --no-floppy --fs-uuid --set=root $uuid
+menuentry linux {
+ linux /boot/vmlinuz root=UUID=$uuid ro $console
+ initrd /boot/initrd
+}
+CFG
+	mkdir "$sys/boot/grub"
+	mv "$sys/boot/grub.cfg" "$sys/boot/grub/grub.cfg"
+	cp "$cache"/kernel/boot/vmlinuz-* "$sys/boot/vmlinuz"
+	cp "$work/initrd" "$sys/boot/initrd"
+	printf 'label: dos\nlabel-id: 0x5a0107aa\nstart=2048, type=83, bootable\n' | sfdisk -q "$out"
+	mkfs.ext4 -q -U $uuid -L may-thu -E offset=1048576 -d "$sys" "$out" 63M
+	# As grub-install would, which must ask the kernel for partitions that not every kernel
+	# reads: boot.img into the first sector, the core image behind it, whose first sector
+	# says where the rest is (GRUB, include/grub/i386/pc/boot.h).
+	grub-mkimage -O i386-pc -o "$work/core" -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 normal linux search search_fs_uuid serial terminal configfile echo
+	dd if=/usr/lib/grub/i386-pc/boot.img of="$out" bs=440 count=1 conv=notrunc status=none
+	printf '\002\0\0\0\0\0\0\0' | dd of="$work/core" bs=1 seek=500 conv=notrunc status=none
+	dd if="$work/core" of="$out" bs=512 seek=1 conv=notrunc status=none
+	;;
+uefi-btrfs)
+	truncate -s 192M "$out"
+	printf 'label: gpt\nlabel-id: 5A0107AA-0000-4000-8000-000000000001\nstart=2048, size=69632, type=U, name=esp\nstart=71680, size=319488, type=L, name=root, uuid=5A0107AA-0000-4000-8000-000000000002\n' | sfdisk -q "$out"
+	fill_esp ' rootflags=subvol=@'
+	loop=$(losetup --find --show --offset $((71680 * 512)) --sizelimit $((319488 * 512)) "$out")
+	mkfs.btrfs -q -U $uuid -L may-thu "$loop" >/dev/null 2>&1
+	mkdir "$work/mnt"
+	mount "$loop" "$work/mnt"
+	mounted=yes
+	btrfs -q subvolume create "$work/mnt/@"
+	btrfs -q subvolume create "$work/mnt/@home"
+	printf '%s\n' "UUID=$uuid / btrfs ro,subvol=@ 0 0" "UUID=$uuid /home btrfs defaults,subvol=@home 0 0" 'UUID=5E1A-0001 /boot/efi vfat umask=0077 0 1' >"$sys/etc/fstab"
+	mkdir "$sys/home" "$sys/boot/efi"
+	cp -a "$sys/." "$work/mnt/@/"
+	echo 'ngày hai' >"$work/mnt/@home/ghi-chu"
 	;;
 esac

@@ -41,6 +41,8 @@ qemu-system-x86_64                  qemu-system-x86  booting restored images
 /usr/share/OVMF/OVMF_CODE*.fd       ovmf             the firmware of machines that boot by UEFI
 extlinux                            extlinux         building disks that boot
 /usr/lib/EXTLINUX/mbr.bin           syslinux-common  building disks that boot
+grub-mkimage                        grub-common      building disks that boot
+/usr/lib/grub/i386-pc/boot.img      grub-pc-bin      building disks that boot; it touches no disk of this machine
 busybox                             busybox-static   what runs on them
 cpio                                cpio             building disks that boot
 mkfs.fat                            dosfstools       system partitions of disks that boot, and checking them

@@ -20,7 +20,7 @@ import (
 //	disk pull NAME          takes it away although it may be mounted
 //	disk kill NAME          its file system fails as when the plug is pulled in use
 //	disk clone NAME OTHER   OTHER gets the content of NAME, which is not plugged in
-//	disk bootable FILE KIND makes a file of a disk that boots by bios or uefi
+//	disk bootable FILE KIND makes a file of a disk that boots: scripts/boot-disk.sh
 func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: disk make|plug|pull|kill|clone|bootable NAME")

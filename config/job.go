@@ -179,6 +179,12 @@ type Source struct {
 	// Example: consistency = "snapshot"
 	Consistency string `toml:"consistency,omitempty" of:"image" enum:"offline|snapshot|crash"`
 
+	// Files on the disk, by their paths there, whose digest is kept when the image is
+	// taken and compared after a restore, beside os-release, host name, kernels and
+	// fstab.
+	// Example: facts_files = ["/etc/nginx/nginx.conf"]
+	FactsFiles []string `toml:"facts_files,omitempty" of:"image"`
+
 	// The server's host name or address; or, for postgres, the folder of its socket
 	// and, for mariadb and redis, the socket itself. The default for mariadb is
 	// /run/mysqld/mysqld.sock, for the others 127.0.0.1. A mongodb host in a replica set

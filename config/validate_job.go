@@ -128,6 +128,7 @@ func (c checker) source(j *Job, n *node) {
 		if n.good("path") {
 			c.apart(j, n, "path", s.Path)
 		}
+		c.factsFiles(s, n)
 	case "postgres":
 		c.server(s, n)
 	case "mariadb":
@@ -138,6 +139,21 @@ func (c checker) source(j *Job, n *node) {
 		c.command(j, s, n)
 	case "mongodb", "sqlserver", "oracle":
 		c.vendor(j, s, n)
+	}
+}
+
+// maxFactsFiles bounds how many files of an image are read one by one, each by a
+// program of its own.
+const maxFactsFiles = 100
+
+func (c checker) factsFiles(s *Source, n *node) {
+	for _, path := range s.FactsFiles {
+		if !isCleanPath(path) || strings.ContainsAny(path, "\n\r") {
+			c.tell(n, "facts_files", fmt.Sprintf("path %q is not absolute and clean", path), "write the whole path on the disk from /, without .. and double slashes")
+		}
+	}
+	if len(s.FactsFiles) > maxFactsFiles {
+		c.tell(n, "facts_files", fmt.Sprintf("%d files are more than %d", len(s.FactsFiles), maxFactsFiles), "name those that matter: the digest of the whole disk covers the others")
 	}
 }
 

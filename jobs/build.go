@@ -28,7 +28,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "command":
 		return r.program(s)
 	case "image":
-		return &sources.Image{Path: s.Path, Consistency: s.Consistency, Now: r.Now}, nil
+		return &sources.Image{Path: s.Path, Consistency: s.Consistency, Files: s.FactsFiles, Now: r.Now}, nil
 	case "config":
 		return r.configuration(s)
 	case "sqlite":

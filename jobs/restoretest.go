@@ -225,7 +225,7 @@ func (r *Runner) keepArtifacts(ctx context.Context, artifacts []verify.Artifact,
 var builtIn = []string{"stream digest", "stream", "dump", "load", "database", "roles", "manifest", "start", "amcheck", "partition table"}
 
 // outsideVerdict are assertions that are shown but decide nothing.
-var outsideVerdict = []string{"rto", "data", "tables not compared", "drift", "file systems not checked", "system: os-release", "system: kernel", "system: fstab"}
+var outsideVerdict = []string{"rto", "data", "tables not compared", "drift", "file systems not checked", "files not compared", "system: os-release", "system: kernel", "system: fstab"}
 
 // blames says what the broken assertions speak against: the run, the one copy
 // that was read, or nothing that was saved.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ const (
 	FactTable       = "partition table" // kind and id
 	FactPartition   = "partition"       // of a number: place, type and file system
 	FactConsistency = "consistency"     // how the source was held still: one of the Consistency… words
+	FactSystem      = "system"          // of the operating system on the disk: one of the names of package inside
+	FactDiskFile    = "file on the disk" // sha256 of a file that the job names, by its path there
 )
 
 // How an image was held still while it was read.
@@ -55,6 +58,8 @@ type Image struct {
 	// believed, so all is stored that is no hole. With snapshot Path is an LVM volume, of
 	// which a snapshot is taken and dropped.
 	Consistency string
+	// Files are absolute paths on the disk, of files whose digest becomes a fact.
+	Files []string
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -81,6 +86,9 @@ func (i *Image) Prepare(ctx context.Context, scratch string) (_ Payload, err err
 		return Payload{}, err
 	}
 	if err := t.survey(ctx, scratch); err != nil {
+		return Payload{}, err
+	}
+	if err := t.look(ctx, scratch); err != nil {
 		return Payload{}, err
 	}
 	layout, err := t.layout(ctx, scratch)
@@ -114,6 +122,7 @@ type taking struct {
 	// snapshot is what is read instead of the volume; nil without one.
 	snapshot *lvmSnapshot
 	found    *disk.Survey
+	within   []Fact // of the system on the disk
 	tree     *disk.Tree
 	shown    *disk.Mounted
 	// streamed says why the image is one stream; empty when it is not.
@@ -197,7 +206,7 @@ func (t *taking) facts(ctx context.Context) ([]Fact, error) {
 			facts = append(facts, Fact{PartImage, FactSkipped, "free space of partition " + strconv.Itoa(number), why})
 		}
 	}
-	return append(facts, TableFacts(t.found.Table)...), nil
+	return slices.Concat(facts, TableFacts(t.found.Table), t.within), nil
 }
 
 // TableFacts are what is true of the partitions of an image.

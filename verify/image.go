@@ -12,6 +12,7 @@ import (
 	"saoluu/restic"
 	"saoluu/sources"
 	"saoluu/sources/disk"
+	"saoluu/sources/disk/inside"
 )
 
 // image is a restored disk. Its other part, the layout, is a tree of texts.
@@ -23,10 +24,11 @@ type image struct {
 	// when somebody may have changed them since. Both are of an image in blocks only.
 	stored *disk.Set
 	digest string
-	tenant *tenant // as whom programs look at it
-	system *system // the operating system on it; nil: none was found
-	boots  int     // how often it was booted
-	spoilt bool    // damaged on purpose
+	tenant *tenant        // as whom programs look at it
+	inside *inside.Disk   // how its files are read
+	system *inside.System // the operating system on it; nil: none was found
+	boots  int            // how often it was booted
+	spoilt bool           // damaged on purpose
 }
 
 // fetchImage puts an image together in the sandbox.

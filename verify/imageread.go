@@ -1,339 +1,127 @@
 package verify
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 
-	"saoluu/internal/command"
 	"saoluu/internal/fault"
+	"saoluu/sources"
 	"saoluu/sources/disk"
+	"saoluu/sources/disk/inside"
 )
 
 // What is said of the system on a disk. It decides nothing: a disk need not hold one,
-// and the job's own checks name what it must hold.
+// and what it must hold is said by facts and by the job's own checks.
 const (
-	nameRelease = "system: os-release"
-	nameKernel  = "system: kernel"
-	nameFstab   = "system: fstab"
+	nameRelease    = "system: os-release"
+	nameKernel     = "system: kernel"
+	nameFstab      = "system: fstab"
+	nameUncompared = "files not compared" // those of which the backup has no facts
 )
 
-// maxText bounds a text that is read from a disk, in bytes.
-const maxText = 1 << 20
-
-// An extReader reads files of one ext file system without mounting it.
-type extReader struct {
-	image     *image
-	partition disk.Partition
+// looking is how files of the restored disk are read.
+func (i *image) looking() (*inside.Disk, error) {
+	if i.inside == nil {
+		table, err := i.readTable()
+		if err != nil {
+			return nil, err
+		}
+		i.inside = &inside.Disk{Table: table, Command: i.program, Where: func(p disk.Partition) (string, int64) { return i.disk.file, p.Start }}
+	}
+	return i.inside, nil
 }
 
-// readers are the file systems whose files can be read, and whether these are all that
-// hold files.
-func (i *image) readers() (all []extReader, complete bool, err error) {
-	table, err := i.readTable()
-	if err != nil {
-		return nil, false, err
-	}
-	complete = table.Trouble == ""
-	for _, p := range table.Partitions {
-		switch {
-		case table.Trouble != "":
-		case strings.HasPrefix(p.System.Type, "ext"):
-			all = append(all, extReader{i, p})
-		case p.System.Type != "swap" && p.System.Type != "vfat":
-			complete = false
-		}
-	}
-	return all, complete, nil
+// isOfSystem tells the facts that speak of the system on a disk.
+func isOfSystem(f sources.Fact) bool {
+	return f.Kind == sources.FactSystem || f.Kind == sources.FactDiskFile
 }
 
-// missingInExt is what debugfs says of a name that is not there (lib/et, ext2_err.et).
-var missingInExt = regexp.MustCompile(`File not found by ext2_lookup|is not a directory`)
-
-// request puts one request to debugfs(8), whose exit status says nothing. It reports
-// whether the name is there.
-func (r extReader) request(ctx context.Context, out io.Writer, verb, name string) (bool, error) {
-	const op = "read a file of an image"
-	if strings.ContainsAny(name, "\x00\n\r") {
-		return false, fault.New(fault.Usage, op, fmt.Errorf("the path %q cannot be asked for", name), "")
-	}
-	// In quotes debugfs takes everything as it is; a quote is written twice.
-	asked := fmt.Sprintf(`%s "%s"`, verb, strings.ReplaceAll(name, `"`, `""`))
-	c, err := r.image.program("debugfs", "-R", asked, fmt.Sprintf("%s?offset=%d", r.image.disk.file, r.partition.Start))
-	if err != nil {
-		return false, err
-	}
-	c.Stdout = out
-	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fault.New(fault.TimedOut, op, fmt.Errorf("over its limit of %s", checkLimit), ""))
-	defer cancel()
-	res, err := command.Run(ctx, c)
-	if err != nil {
-		return false, err
-	}
-	// Its first line is its name and version.
-	_, said, _ := strings.Cut(res.Stderr, "\n")
-	switch {
-	case missingInExt.MatchString(said):
-		return false, nil
-	case strings.TrimSpace(said) != "":
-		return false, fault.New(fault.Unknown, op, errors.New(strings.TrimSpace(said)), "see by e2fsck -fn whether its file system is damaged")
-	}
-	return true, nil
-}
-
-// An extFile is what a name stands for.
-type extFile struct {
-	kind string // as debugfs calls it: regular, directory, symlink, …; empty: nothing is there
-	path string // where it was found, links followed
-}
-
-var (
-	extType = regexp.MustCompile(`(?m)^Inode: \d+ +Type: (\S+)`)
-	extLink = regexp.MustCompile(`(?m)^Fast link dest: "(.*)"$`)
-)
-
-// maxLinks bounds how many links are followed (path_resolution(7)).
-const maxLinks = 40
-
-// find follows a name as a kernel would that has the file system as its root.
-func (r extReader) find(ctx context.Context, name string) (extFile, error) {
-	for range maxLinks {
-		var out bytes.Buffer
-		if there, err := r.request(ctx, &out, "stat", name); err != nil || !there {
-			return extFile{}, err
-		}
-		m := extType.FindSubmatch(out.Bytes())
-		if m == nil {
-			return extFile{}, fault.New(fault.Unknown, "read a file of an image", errors.New("debugfs does not say what it is"), "")
-		}
-		if string(m[1]) != "symlink" {
-			return extFile{string(m[1]), name}, nil
-		}
-		to, err := r.target(ctx, name, out.Bytes())
-		if err != nil || to == "" {
-			return extFile{}, err
-		}
-		if !path.IsAbs(to) {
-			to = path.Join(path.Dir(name), to)
-		}
-		name = path.Clean(to)
-	}
-	return extFile{}, nil
-}
-
-// target is where a link leads; a long one has it where other files have their content.
-func (r extReader) target(ctx context.Context, name string, stat []byte) (string, error) {
-	if m := extLink.FindSubmatch(stat); m != nil {
-		return string(m[1]), nil
-	}
-	text := &limited{left: 4096}
-	_, err := r.request(ctx, text, "cat", name)
-	return text.String(), err
-}
-
-// A limited buffer keeps the beginning of what is written to it.
-type limited struct {
-	bytes.Buffer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	kept := p[:min(len(p), l.left)]
-	l.left -= len(kept)
-	l.Buffer.Write(kept)
-	return len(p), nil
-}
-
-// text returns the content of a small file; "" when there is none.
-func (r extReader) text(ctx context.Context, name string) (string, error) {
-	f, err := r.find(ctx, name)
-	if err != nil || f.kind != "regular" {
-		return "", err
-	}
-	text := &limited{left: maxText}
-	_, err = r.request(ctx, text, "cat", f.path)
-	return text.String(), err
-}
-
-// lists returns the names in a folder; none when there is no such folder.
-func (r extReader) lists(ctx context.Context, name string) ([]string, error) {
-	f, err := r.find(ctx, name)
-	if err != nil || f.kind != "directory" {
-		return nil, err
-	}
-	out := &limited{left: maxText}
-	if _, err := r.request(ctx, out, "ls -p", f.path); err != nil {
-		return nil, err
-	}
-	var names []string
-	for line := range strings.Lines(out.String()) {
-		if fields := strings.Split(line, "/"); len(fields) > 5 { // /inode/mode/uid/gid/name/size/
-			names = append(names, fields[5])
-		}
-	}
-	return names, nil
-}
-
-// A system is the operating system on a disk.
-type system struct {
-	root   extReader
-	mounts map[string]extReader // where other file systems of the disk are mounted
-	lost   int                  // how many that fstab names are not on the disk
-	named  int                  // how many it names
-}
-
-// operating looks for the operating system: the first file system with an os-release.
-func (i *image) operating(ctx context.Context, readers []extReader) (*system, string, error) {
-	for _, r := range readers {
-		for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-			text, err := r.text(ctx, name)
-			if err != nil {
-				return nil, "", err
-			}
-			if text != "" {
-				return &system{root: r, mounts: map[string]extReader{}}, releaseOf(text), nil
-			}
-		}
-	}
-	return nil, "", nil
-}
-
-// releaseOf is the name and version in an os-release (os-release(5)).
-func releaseOf(text string) string {
-	fields := map[string]string{}
-	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			fields[key] = strings.Trim(value, `"'`)
-		}
-	}
-	return strings.TrimSpace(fields["ID"] + " " + fields["VERSION_ID"])
-}
-
-// mount reads the fstab, and which of the file systems it names are on the disk.
-func (s *system) mount(ctx context.Context, readers []extReader, all []disk.Partition) error {
-	text, err := s.root.text(ctx, "/etc/fstab")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") {
-			continue
-		}
-		key, id, _ := strings.Cut(fields[0], "=")
-		if key != "UUID" && key != "PARTUUID" {
-			continue
-		}
-		s.named++
-		same := func(p disk.Partition) bool {
-			return key == "UUID" && strings.EqualFold(p.System.UUID, id) || key == "PARTUUID" && strings.EqualFold(p.ID, id)
-		}
-		if !slices.ContainsFunc(all, same) {
-			s.lost++
-		}
-		if n := slices.IndexFunc(readers, func(r extReader) bool { return same(r.partition) }); n >= 0 {
-			s.mounts[path.Clean(fields[1])] = readers[n]
-		}
-	}
-	return nil
-}
-
-// kernel reports whether a kernel lies where boot loaders look for one.
-func (s *system) kernel(ctx context.Context, readers []extReader) (bool, error) {
-	for _, r := range readers {
-		for _, dir := range []string{"/boot", "/"} {
-			names, err := r.lists(ctx, dir)
-			if err != nil {
-				return false, err
-			}
-			if slices.ContainsFunc(names, func(n string) bool {
-				return strings.HasPrefix(n, "vmlinu") || strings.HasPrefix(n, "bzImage") || strings.HasPrefix(n, "kernel-")
-			}) {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
-}
-
-// describe says which system is on the disk.
+// describe says which system is on the disk, and compares it with what was there when
+// the backup was made.
 func (i *image) describe(ctx context.Context) error {
-	readers, _, err := i.readers()
-	if err != nil || len(readers) == 0 {
-		return err
-	}
-	s, release, err := i.operating(ctx, readers)
-	if err != nil || s == nil {
-		return err
-	}
-	i.system = s
-	i.assert(Assertion{Name: nameRelease, Expected: "there", Actual: release, OK: true})
-	kernel, err := s.kernel(ctx, readers)
+	d, err := i.looking()
 	if err != nil {
 		return err
 	}
-	i.assert(Assertion{Name: nameKernel, Expected: "there", Actual: map[bool]string{true: "there", false: "not in an ext file system"}[kernel], OK: kernel})
-	table, err := i.readTable()
-	if err != nil {
-		return err
-	}
-	if err := s.mount(ctx, readers, table.Partitions); err != nil {
-		return err
-	}
-	if s.named > 0 {
-		i.assert(Assertion{Name: nameFstab, Expected: count(s.named, s.named) + " on the disk", Actual: count(s.named-s.lost, s.named) + " on the disk", OK: s.lost == 0})
-	}
-	return nil
-}
-
-// errUnread says that a file may be where nothing here can look.
-func errUnread(name string) error {
-	return fault.New(fault.Unknown, "look for a restored file", errors.New("the disk has file systems whose files cannot be read without mounting them"),
-		fmt.Sprintf("test by boot whether it is whole, or back %q up by a job of type files too", name))
-}
-
-// locate finds a file of the system on the disk, or of any file system where there is
-// none.
-func (i *image) locate(ctx context.Context, name string) (extReader, extFile, error) {
-	readers, complete, err := i.readers()
-	if err != nil {
-		return extReader{}, extFile{}, err
-	}
-	type place struct {
-		reader extReader
-		path   string
-	}
-	var places []place
-	if i.system != nil {
-		best := "/"
-		places = append(places, place{i.system.root, name})
-		for at, r := range i.system.mounts {
-			if strings.HasPrefix(name, at+"/") && len(at) > len(best) {
-				best, places[0] = at, place{r, strings.TrimPrefix(name, at)}
+	var want []sources.Fact
+	var files []string
+	uncompared := 0
+	for _, f := range i.request.Facts {
+		switch {
+		case isOfSystem(f):
+			want = append(want, f)
+			if f.Kind == sources.FactDiskFile {
+				files = append(files, f.Of)
 			}
+		case f.Kind == sources.FactSkipped && (strings.HasPrefix(f.Of, "/") || slices.Contains([]string{inside.Whole, inside.Hostname, inside.Kernels}, f.Of)):
+			uncompared++
+			i.detail("not compared: %q: %s", f.Of, f.Value)
 		}
 	}
-	for _, r := range readers {
-		places = append(places, place{r, name})
+	known, err := d.Know(ctx, files)
+	if err != nil {
+		return err
 	}
-	for _, p := range places {
-		f, err := p.reader.find(ctx, p.path)
-		if err != nil || f.kind != "" {
-			return p.reader, f, err
+	i.system = known.System
+	if err := i.note(ctx, d, known); err != nil {
+		return err
+	}
+	if uncompared > 0 {
+		i.assert(Assertion{Name: nameUncompared, Expected: "0", Actual: fmt.Sprint(uncompared)})
+	}
+	return i.hold(want, known)
+}
+
+// note says of a system what it is.
+func (i *image) note(ctx context.Context, d *inside.Disk, known inside.Known) error {
+	s := known.System
+	if s == nil {
+		if err := known.Skipped[inside.Whole]; err != nil {
+			i.detail("no system was found on the disk: %v", err)
+		}
+		return nil
+	}
+	i.assert(Assertion{Name: nameRelease, Expected: "there", Actual: s.Release, OK: true})
+	kernel := known.Values[inside.Kernels] != ""
+	i.assert(Assertion{Name: nameKernel, Expected: "there", Actual: map[bool]string{true: "there", false: "not found"}[kernel], OK: kernel})
+	named, lost, err := d.Lost(ctx, s)
+	if named > 0 {
+		i.assert(Assertion{Name: nameFstab, Expected: count(named, named) + " on the disk", Actual: count(named-lost, named) + " on the disk", OK: lost == 0})
+	}
+	return err
+}
+
+// hold compares what was read with the facts. What could not be read now, and could when
+// the backup was made, leaves the test unknown, unless something else is broken.
+func (i *image) hold(want []sources.Fact, known inside.Known) error {
+	got := sources.SystemFacts(known)
+	var looked []sources.Fact
+	var problem error
+	for _, f := range want {
+		err := known.Skipped[f.Of]
+		if err == nil && known.System == nil {
+			err = known.Skipped[inside.Whole]
+		}
+		if err == nil {
+			looked = append(looked, f)
+		} else if problem == nil {
+			problem = fault.New(fault.KindOf(err), "compare the system on the disk", fmt.Errorf("%q: %w", f.Of, err), fault.HintOf(err))
 		}
 	}
-	if !complete {
-		return extReader{}, extFile{}, errUnread(name)
+	broken := false
+	for _, tally := range sources.Compare(looked, got) {
+		i.assert(tallied(tally, looked, got))
+		i.explain(tally)
+		broken = broken || tally.Held < tally.Of
 	}
-	return extReader{}, extFile{}, nil
+	if broken && problem != nil {
+		i.detail("%v", problem)
+		return nil
+	}
+	return problem
 }
 
 // look judges a check on the restored disk.
@@ -343,8 +131,12 @@ func (i *image) look(ctx context.Context, c Check, a *Assertion) error {
 		return i.boot(ctx, c, a)
 	case c.Exists != "":
 		a.Expected, a.Actual = "there", "not there"
-		_, f, err := i.locate(ctx, c.Exists)
-		if f.kind != "" {
+		d, err := i.looking()
+		if err != nil {
+			return err
+		}
+		_, f, err := d.Locate(ctx, i.system, c.Exists)
+		if f.Kind != "" {
 			a.OK, a.Actual = true, "there"
 		}
 		return err
@@ -359,20 +151,21 @@ func (i *image) look(ctx context.Context, c Check, a *Assertion) error {
 }
 
 func (i *image) lookAtContent(ctx context.Context, c Check, a *Assertion) error {
-	a.Expected, a.Actual = "the given digest", "not there"
-	r, f, err := i.locate(ctx, c.SHA256Path)
+	a.Expected = "the given digest"
+	d, err := i.looking()
+	if err != nil {
+		return err
+	}
+	found, err := d.Digest(ctx, i.system, c.SHA256Path)
 	switch {
-	case err != nil || f.kind == "":
-		return err
-	case f.kind != "regular":
-		a.Actual = "not a regular file"
-		return nil
+	case err != nil:
+		a.Actual = "not read"
+	case strings.EqualFold(found, strings.TrimSpace(c.SHA256Hex)):
+		a.OK, a.Actual = true, "the given digest"
+	case found == inside.NotThere, found == inside.NotRegular:
+		a.Actual = found
+	default:
+		a.Actual = "another digest"
 	}
-	sum := sha256.New()
-	if _, err := r.request(ctx, sum, "cat", f.path); err != nil {
-		return err
-	}
-	a.OK = strings.EqualFold(hex.EncodeToString(sum.Sum(nil)), strings.TrimSpace(c.SHA256Hex))
-	a.Actual = map[bool]string{true: "the given digest", false: "another digest"}[a.OK]
-	return nil
+	return err
 }

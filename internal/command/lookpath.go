@@ -92,6 +92,8 @@ func debianPackage(name string) string {
 		return "qemu-system-x86"
 	case "sfdisk":
 		return "fdisk"
+	case "grub-fstest":
+		return "grub-common"
 	case "fsck.fat":
 		return "dosfstools"
 	case "xfs_repair":

@@ -188,7 +188,7 @@ func (c checker) parsed(k *Check, n *node, kind string) {
 	case !n.good("parse"):
 	case kind != "" && kind != "files" && kind != "config":
 		c.tell(n, "parse", fmt.Sprintf("a %s source has no configuration to parse", kind), "remove it")
-	case len(n.written("path")) == 0 && slices.Contains([]string{"ini", "json", "systemd", "toml"}, k.Parse):
+	case len(n.written("path")) == 0 && slices.Contains([]string{"ini", "json", "postgres", "systemd", "toml", "yaml"}, k.Parse):
 		c.tell(n, "parse", fmt.Sprintf("nothing says which file of the form %q is parsed", k.Parse), "add path, with the whole path of one")
 	}
 	c.absolute(n, "path", k.Path)

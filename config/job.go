@@ -353,15 +353,15 @@ type Check struct {
 	MinFiles *int `toml:"min_files,omitempty" range:"1-1000000000"`
 
 	// The service, or the form, whose own parser must find no error in the restored
-	// configuration, for files and config sources: apache, named, nft, nginx, sshd,
-	// sudoers, systemd, or ini, json, toml. The service's program runs on the restored
+	// configuration, for files and config sources: apache, named, nft, nginx,
+	// postgres, sshd, sudoers, systemd, or ini, json, toml, yaml. The service's program runs on the restored
 	// files, each where it was, and sees nothing of this machine but its programs; where
 	// it is not installed, the restore test is unknown.
 	// Example: parse = "nginx"
-	Parse string `toml:"parse,omitempty" enum:"apache|ini|json|named|nft|nginx|sshd|sudoers|systemd|toml"`
+	Parse string `toml:"parse,omitempty" enum:"apache|ini|json|named|nft|nginx|postgres|sshd|sudoers|systemd|toml|yaml"`
 
 	// Absolute path of what is parsed; with parse. The default is where the service
-	// looks, and for ini, json, systemd and toml there is none.
+	// looks, and for ini, json, postgres, systemd, toml and yaml there is none.
 	// Example: path = "/etc/nginx/nginx.conf"
 	Path string `toml:"path,omitempty"`
 

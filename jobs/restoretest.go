@@ -246,7 +246,7 @@ func blames(all []verify.Assertion) string {
 // testRequest spells out what the tester shall restore and check.
 func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Copy, from restic.Repo, facts []sources.Fact, fin *catalog.TestFinished) verify.Request {
 	request := verify.Request{
-		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from, Facts: facts,
+		Test: fin.Test, Job: job.Name, Source: job.Source.Type, Repo: from, Facts: facts, Saved: job.Source.Paths, Excluded: job.Source.Exclude,
 		ConsistentAt: run.ConsistentAt, RTO: job.RTO.Std(), Sample: job.Test.Sample, Seed: fin.Test, Bin: job.Test.Bin,
 		Location: r.Config.Site.Location,
 		OnProgress: func(done, total int64, remaining time.Duration) {

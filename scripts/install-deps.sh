@@ -6,7 +6,8 @@
 # With everything in place it does nothing and needs no rights; otherwise it
 # needs root or sudo, and says which packages are missing when it has neither.
 # --check only reports. PostgreSQL comes without the cluster Debian would make
-# and start: the tests make their own, on sockets, and stop them.
+# and start: the tests make their own, on sockets, and stop them. Web servers that
+# come with it are neither started nor enabled: the tests want their parsers alone.
 set -euo pipefail
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -50,6 +51,11 @@ mkfs.fat                            dosfstools       system partitions of disks 
 mcopy                               mtools           system partitions of disks that boot
 /usr/sbin/sshd                      openssh-server   an SFTP server for targets
 ssh-keygen                          openssh-client   verifying evidence the way a stranger would
+nginx                               nginx            reading restored configurations; never started, nor enabled, by these scripts
+apachectl                           apache2          the same
+named-checkconf                     bind9-utils      the same; this package starts no service
+nft                                 nftables         the same; this package starts no service
+visudo                              sudo             the same
 unzip                               unzip            opening evidence bundles the way a stranger would
 age                                 age              opening archives the way a stranger would
 zstd                                zstd             opening archives the way a stranger would
@@ -102,9 +108,14 @@ install_packages() {
 
 log=$(mktemp)
 readonly cluster_conf=/etc/postgresql-common/createcluster.conf
+readonly policy=/usr/sbin/policy-rc.d
 restore=
+forbidden=
 finish() {
 	rm -f "$log"
+	if [ -n "$forbidden" ]; then
+		"${as_root[@]}" rm -f "$policy"
+	fi
 	if [ -n "$restore" ]; then
 		"${as_root[@]}" mv -f "$restore" "$cluster_conf"
 	fi
@@ -125,7 +136,24 @@ case " ${missing[*]} " in
 	echo 'create_main_cluster = false' | "${as_root[@]}" tee -a "$cluster_conf" >/dev/null
 	;;
 esac
+
+quiet=()
+for service in nginx apache2 apache-htcacheclean; do
+	case " ${missing[*]} " in
+	*" ${service/apache-htcacheclean/apache2} "*) quiet+=("$service") ;;
+	esac
+done
+if [ ${#quiet[@]} -gt 0 ] && [ ! -e "$policy" ]; then
+	# What invoke-rc.d asks before it starts anything; taken away afterwards.
+	printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+	"${as_root[@]}" chmod 755 "$policy"
+	forbidden=$policy
+fi
 install_packages "${missing[@]}"
+for service in "${quiet[@]}"; do
+	"${as_root[@]}" update-rc.d "$service" disable >"$log" 2>&1 ||
+		say "$service is installed and not running; it may start with this machine: systemctl disable $service"
+done
 
 while read -r program package _; do
 	[ -n "$program" ] || continue

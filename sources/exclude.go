@@ -30,6 +30,9 @@ func parsePatterns(text []string) []pattern {
 	return all
 }
 
+// Excluded reports whether restic exclude patterns cover a path, or may.
+func Excluded(patterns []string, path string) bool { return excluded(parsePatterns(patterns), path) }
+
 // excluded reports whether a pattern covers path or a folder it lies in: a
 // pattern with a leading slash from the root on, any other from any folder on.
 func excluded(patterns []pattern, path string) bool {

@@ -3,7 +3,9 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +22,11 @@ type answer struct {
 	refused string // the statement could not be answered by these data, and why; without names
 }
 
-// checks puts the job's own checks to the restored data.
+// checks puts the job's own checks to the restored data. One that could not look keeps no
+// other from looking, and does not hide what was found: it is the error only when nothing is
+// broken.
 func (x *examination) checks(ctx context.Context) error {
+	var blind []error
 	for i, c := range x.request.Checks {
 		if disk, ok := x.subject.(*image); ok && disk.spoilt && c.Boot != nil {
 			continue // which has a negative control of its own
@@ -35,14 +40,24 @@ func (x *examination) checks(ctx context.Context) error {
 			err = x.look(ctx, c, &a)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", a.Name, err)
+			blind = append(blind, fmt.Errorf("%s: %w", a.Name, err))
+			if ctx.Err() != nil {
+				break
+			}
+			continue
 		}
 		x.assert(a)
 		x.reach(LevelAsserted)
 		x.checked = x.checked || a.OK
 		x.void = x.void || a.OK && c.ExpectedEmpty
 	}
-	return nil
+	if ctx.Err() == nil && slices.ContainsFunc(x.result.Assertions, func(a Assertion) bool { return !a.OK && a.decides() }) {
+		for _, err := range blind {
+			x.detail("could not look: %v", err)
+		}
+		return nil
+	}
+	return errors.Join(blind...)
 }
 
 // ask judges the answer to a check that is a question.

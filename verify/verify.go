@@ -65,6 +65,8 @@ type Request struct {
 	Parts  []PartCopy
 	Facts  []sources.Fact
 
+	Saved, Excluded []string // of trees: the paths that the job saves, and its exclude patterns
+
 	ConsistentAt time.Time     // the instant the data stand for
 	MaxAge       time.Duration // how old the data may be, for a copy that should be the newest; 0: not asserted
 	RTO          time.Duration // how long a restore may take; 0: not asserted
@@ -80,12 +82,11 @@ type Request struct {
 // A PartCopy is one part of the copy on its target.
 type PartCopy struct {
 	Part     string
-	Snapshot string   // full id
-	Filename string   // name of a stream inside the snapshot; empty: found there
-	SHA256   string   // of a stream; empty for a tree
-	Bytes    int64    // read from the source
-	Files    int64    // in a tree
-	Paths    []string // of a tree
+	Snapshot string // full id
+	Filename string // name of a stream inside the snapshot; empty: found there
+	SHA256   string // of a stream; empty for a tree
+	Bytes    int64  // read from the source
+	Files    int64  // in a tree
 }
 
 // A Check is one assertion on restored data. Exactly one of SQL, Redis, Exists,

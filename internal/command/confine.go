@@ -37,8 +37,8 @@ type confinement struct {
 // our own user: "confine [--read PATH]... [--write DIR]... [--device FILE]... [--network]
 // -- PROGRAM ARG...". A device can be read, written to and told what its kind knows. The program, and whatever it starts, sees the system's programs and what is
 // named and nothing else: no state folder, no keys, no /proc, and without --network no
-// network but Unix sockets (landlock(7)). With "--root DIR --tree DIR..." instead, in
-// namespaces of its own, it runs on a stage of restored trees. On a kernel without Landlock it says so on w
+// network but Unix sockets (landlock(7)). With "--root DIR --tree DIR... [--own PATH]...
+// [--empty DIR]..." instead, in namespaces of its own, it runs on a stage of restored trees. On a kernel without Landlock it says so on w
 // and runs the program all the same. It returns only when it fails.
 func ConfineMain(args []string, w io.Writer) int {
 	c, argv, err := confineArgs(args)
@@ -65,6 +65,10 @@ func confineArgs(args []string) (c confinement, argv []string, err error) {
 			c.stage.root = args[1]
 		case "--tree":
 			c.stage.trees = append(c.stage.trees, args[1])
+		case "--own":
+			c.stage.own = append(c.stage.own, args[1])
+		case "--empty":
+			c.stage.empty = append(c.stage.empty, args[1])
 		case "--network":
 			c.network = true
 			args = args[1:]

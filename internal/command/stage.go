@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,11 +20,16 @@ import (
 type stage struct {
 	root  string   // an empty folder
 	trees []string // what was restored
+	own   []string // paths that were saved: below /usr, nothing of this machine is shown there
+	empty []string // folders to make, besides stageFolders
 }
 
 // stageSystem are the folders of this machine that programs come from. A restored tree
-// does not replace them.
+// does not replace them, but for what it has of stageOwn.
 var stageSystem = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+// stageNever are folders of the kernel, of which nothing is restored.
+var stageNever = []string{"dev", "proc", "sys"}
 
 // stageFolders are there, empty, because services want them.
 var stageFolders = []string{
@@ -44,16 +51,62 @@ var stageRights = []uintptr{
 	unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_ADMIN,
 }
 
+// stageLinks are older names that services still use.
+var stageLinks = map[string]string{"var/run": "/run", "var/lock": "/run/lock"}
+
+// stageCode are the folders below /usr and /usr/local that hold the code of programs.
+var stageCode = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec"}
+
+// OnStage reports whether a program on a stage sees what was restored at a path and not
+// what this machine has there, when these paths were saved.
+func OnStage(path string, saved []string) bool {
+	top, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if top == "usr" {
+		return slices.ContainsFunc(stageOwn(saved), func(own string) bool { return within(path, own) })
+	}
+	return !slices.Contains(stageSystem, top) && !slices.Contains(stageNever, top)
+}
+
+// stageOwn returns the paths below /usr that a stage shows as they were restored. Of who
+// saves all of it, that is where the administrator's own configurations lie.
+func stageOwn(saved []string) []string {
+	const local = "/usr/local/etc"
+	var own []string
+	for _, path := range saved {
+		path = filepath.Clean(path)
+		names := strings.Split(strings.TrimPrefix(path, "/usr/"), "/")
+		if len(names) > 1 && names[0] == "local" {
+			names = names[1:]
+		}
+		switch {
+		case path != local && within(local, path):
+			own = append(own, local)
+		case within(path, "/usr") && !slices.Contains(stageCode, names[0]):
+			own = append(own, path)
+		}
+	}
+	return own
+}
+
+// within reports whether a path is a folder or lies in it.
+func within(path, folder string) bool {
+	folder = strings.TrimSuffix(folder, "/")
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
 // enter builds the stage and makes it the root of this process. Nothing else of this
 // machine can be reached afterwards.
 func (s stage) enter() error {
+	runtime.LockOSThread() // rights are those of a thread, and the program takes this one's
+	s.network()
+	alone := aloneHere()
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
 	if err := unix.Mount("tmpfs", s.root, "tmpfs", unix.MS_NOSUID, "mode=755,size=64m"); err != nil {
 		return fmt.Errorf("mount a stage: %w", err)
 	}
-	for _, step := range []func() error{s.system, s.restored, s.files, s.leave} {
+	for _, step := range []func() error{s.system, s.restored, s.empties, s.files, s.leave} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -65,13 +118,19 @@ func (s stage) enter() error {
 			}
 		}
 	}
-	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	if alone {
+		return ignoreOwners()
+	}
+	return nil
 }
 
 // system shows the folders of programs, and makes empty ones.
 func (s stage) system() error {
 	for _, name := range stageSystem {
-		if err := s.show("/"+name, filepath.Join(s.root, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.programs("/"+name, stageOwn(s.own)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -80,18 +139,78 @@ func (s stage) system() error {
 			return err
 		}
 	}
+	for name, to := range stageLinks {
+		if err := os.Symlink(to, filepath.Join(s.root, name)); err != nil {
+			return err
+		}
+	}
 	return os.Chmod(filepath.Join(s.root, "tmp"), 0o1777)
+}
+
+// programs shows a folder of this machine, but for what a restored tree has instead.
+func (s stage) programs(path string, own []string) error {
+	below := slices.ContainsFunc(own, func(o string) bool { return within(o, path) })
+	if st, err := os.Lstat(path); err != nil || !st.IsDir() || !below {
+		return errors.Join(err, s.show(path, filepath.Join(s.root, path)))
+	}
+	if err := os.Mkdir(filepath.Join(s.root, path), 0o755); err != nil || slices.Contains(own, path) {
+		return err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := s.programs(filepath.Join(path, e.Name()), own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// instead shows what was restored in the place of something of this machine.
+func (s stage) instead(tree, own string) error {
+	from, to := filepath.Join(tree, own), filepath.Join(s.root, own)
+	st, err := os.Lstat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // of another tree, or it is gone
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if st.IsDir() {
+		return s.graft(from, to)
+	}
+	return s.show(from, to)
+}
+
+// empties makes the folders that services write to and that were not restored.
+func (s stage) empties() error {
+	for _, dir := range s.empty {
+		if err := os.MkdirAll(filepath.Join(s.root, filepath.Clean("/"+dir)), 0o755); err != nil {
+			return fmt.Errorf("make an empty folder: %w", err)
+		}
+	}
+	return nil
 }
 
 // restored shows the trees.
 func (s stage) restored() error {
 	for _, tree := range s.trees {
+		for _, own := range stageOwn(s.own) {
+			if err := s.instead(tree, own); err != nil {
+				return err
+			}
+		}
 		entries, err := os.ReadDir(tree)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if !e.IsDir() || slices.Contains(stageSystem, e.Name()) || slices.Contains([]string{"dev", "proc", "sys"}, e.Name()) {
+			if !e.IsDir() || slices.Contains(stageSystem, e.Name()) || slices.Contains(stageNever, e.Name()) {
 				continue
 			}
 			if err := s.graft(filepath.Join(tree, e.Name()), filepath.Join(s.root, e.Name())); err != nil {

@@ -22,7 +22,7 @@ func TestStage(t *testing.T) {
 		t.Skipf("no namespaces here: %v: %s", err, out)
 	}
 	tree, root, mine := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "mine")
-	for name, text := range map[string]string{"etc/app/app.conf": "one\n", "etc/passwd": "restored:x:1:1::/:/bin/sh\n", "usr/bin/sh": "not a program"} {
+	for name, text := range map[string]string{"etc/app/app.conf": "one\n", "etc/passwd": "restored:x:1:1::/:/bin/sh\n", "usr/bin/sh": "not a program", "usr/local/etc/app/own.conf": "own\n"} {
 		path := filepath.Join(tree, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -37,19 +37,43 @@ func TestStage(t *testing.T) {
 	if err := os.WriteFile(mine, []byte("secret of this machine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script := `cat /etc/app/app.conf /etc/link/app.conf /etc/passwd; cat ` + mine + `; ls /proc /.old; (echo x > /etc/app/app.conf) && echo wrote; echo tmp > /tmp/x && echo done`
+	script := `cat /etc/app/app.conf /etc/link/app.conf /etc/passwd /usr/local/etc/app/own.conf; ls /usr/local/etc /var/log/so; ls -d /usr/local/bin /var/run/lock; chown 33 /tmp && echo gave; cat ` + mine + `; ls /proc /.old; (echo x > /etc/app/app.conf) && echo wrote; echo tmp > /tmp/x && echo done`
 	if os.Geteuid() != 0 {
 		script = strings.Replace(script, "(echo x > /etc/app/app.conf) && echo wrote; ", "", 1) // its owner may
 	}
-	argv := append(unshare, self(t), "confine", "--root", root, "--tree", tree, "--", "/bin/sh", "-c", script)
+	argv := append(unshare, self(t), "confine", "--root", root, "--tree", tree, "--own", "/etc", "--own", "/usr/local/etc", "--empty", "/var/log/so", "--", "/bin/sh", "-c", script)
 	out, err := exec.Command(argv[0], argv[1:]...).Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, err.(*exec.ExitError).Stderr)
 	}
-	if got, want := string(out), "one\none\nrestored:x:1:1::/:/bin/sh\n/proc:\ndone\n"; got != want {
+	if got, want := string(out), "one\none\nrestored:x:1:1::/:/bin/sh\nown\n/usr/local/etc:\napp\n\n/var/log/so:\n/usr/local/bin\n/var/run/lock\ngave\n/proc:\ndone\n"; got != want {
 		t.Errorf("on the stage: %q, want %q", got, want)
 	}
 	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// What was saved below /usr is shown; what holds code never is.
+func TestOnStage(t *testing.T) {
+	for _, c := range []struct {
+		path, saved string
+		want        bool
+	}{
+		{"/etc/nginx/nginx.conf", "/etc", true},
+		{"/opt/app/app.conf", "/opt/app", true},
+		{"/usr/local/etc/app.conf", "/usr/local/etc", true},
+		{"/usr/local/etc/app.conf", "/", true},
+		{"/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx/conf", true},
+		{"/usr/local/nginx/conf/nginx.conf", "/", false},
+		{"/usr/lib/systemd/system/a.service", "/usr/lib/systemd", false},
+		{"/usr/local/lib/app.conf", "/usr/local/lib", false},
+		{"/usr/local/etcetera/a", "/usr/local/etc", false},
+		{"/lib/systemd/system/a.service", "/lib", false},
+		{"/proc/1/x", "/proc", false},
+	} {
+		if got := OnStage(c.path, []string{c.saved}); got != c.want {
+			t.Errorf("OnStage(%q, %q) = %v", c.path, c.saved, got)
+		}
 	}
 }

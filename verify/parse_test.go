@@ -1,0 +1,69 @@
+package verify
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What a parser says decides whether it found an error or lacks something that is not
+// part of what was restored.
+func TestParserLacks(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(tree, "etc/nginx"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/usr/share/nginx/none.conf", filepath.Join(tree, "etc/nginx/link.conf")); err != nil {
+		t.Fatal(err)
+	}
+	f := &files{examination: &examination{request: Request{Saved: []string{"/etc/nginx"}, Excluded: []string{"*.key"}}}, parts: []restoredPart{{dir: tree}}}
+	for said, want := range map[string]struct {
+		makes string
+		lacks bool
+	}{
+		`[emerg] unknown directive "x" in /etc/nginx/nginx.conf:3`:                                                   {},
+		`[emerg] open() "/var/log/nginx/a/x.log" failed (2: No such file or directory) in /etc/nginx/nginx.conf:3`:   {"/var/log/nginx/a", true},
+		`(2)No such file or directory: AH02291: Cannot access directory '/var/log/so/' for main error log`:           {"/var/log/so", true},
+		`/etc/bind/named.conf:1: change directory to '/var/cache/so' failed: file not found`:                         {"/var/cache/so", true},
+		`[emerg] open() "/etc/nginx/none.conf" failed (2: No such file or directory) in /etc/nginx/nginx.conf:3`:     {},
+		`[emerg] open() "/etc/nginx/link.conf" failed (2: No such file or directory) in /etc/nginx/nginx.conf:3`:     {"", true},
+		`[emerg] cannot load certificate key "/etc/nginx/so.key": BIO_new_file() failed (No such file or directory)`: {"", true},
+		`[emerg] cannot load certificate "/etc/ssl/so.pem": BIO_new_file() failed (No such file or directory)`:       {"", true},
+		`Could not open configuration file /etc/apache2/none.conf: No such file or directory`:                        {"", true},
+		`[emerg] getpwnam("so") failed in /etc/nginx/nginx.conf:1`:                                                   {"", true},
+		`[emerg] open() "/var/lib/so/x" failed (30: Read-only file system)`:                                          {"", true},
+		`AH00112: Warning: DocumentRoot [/var/www/so] does not exist` + "\nInvalid command 'X'":                      {},
+	} {
+		p, _ := parserOf("nginx", "")
+		if got := f.wanted(said); got != want.makes {
+			t.Errorf("%s: makes %q, want %q", said, got, want.makes)
+		}
+		if got := f.lack(p, said); (got != "") != want.lacks {
+			t.Errorf("%s: lacks %q", said, got)
+		}
+	}
+}
+
+func TestSyntax(t *testing.T) {
+	for _, c := range []struct {
+		parser, text string
+		good         bool
+	}{
+		{"yaml", "a: 1\n---\nb: !vault |\n  abc\n", true},
+		{"yaml", "a: 1\na: 2\n", false},
+		{"yaml", "a: 1\n---\nb: 1\nb: 2\n", false},
+		{"yaml", "a: [1\n", false},
+		{"yaml", "a: *none\n", false},
+		{"json", `{"a": 1}`, true},
+		{"json", `{"a": 1} x`, false},
+		{"toml", "a = 1\na = 2\n", false},
+		{"ini", "[a]\nb = 1\n c\n; d\n", true},
+		{"ini", "[a\n", false},
+		{"ini", "# \x00\n", false},
+	} {
+		p, _ := parserOf(c.parser, "")
+		if err := p.syntax([]byte(c.text)); (err == nil) != c.good {
+			t.Errorf("%s of %q: %v", c.parser, c.text, err)
+		}
+	}
+}

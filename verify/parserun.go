@@ -1,0 +1,233 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
+	"saoluu/sources"
+)
+
+const opParse = "parse check"
+
+// stageEmpties is how many folders a stage is given that services write to and that are
+// not part of what was restored; one of a service for each of its sites is a lot.
+const stageEmpties = 32
+
+// parseBy runs the service's own program on a stage of what was restored.
+func (f *files) parseBy(ctx context.Context, p parser, path string, a *Assertion) error {
+	if !f.staged(path) {
+		return fault.New(fault.Unknown, opParse, fmt.Errorf("%s lies among the programs of the system, where nothing restored is shown", path),
+			"use a check with run, or save the folder it lies in by its own name in paths, below /usr/local or /usr/share")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fault.New(fault.TimedOut, opParse, fmt.Errorf("over its limit of %s", checkLimit), ""))
+	defer cancel()
+	var empties []string
+	for {
+		text, code, err := f.onStage(ctx, p, path, empties)
+		if err != nil {
+			return err
+		}
+		if code == 0 {
+			a.OK, a.Actual = true, "no error"
+			return nil
+		}
+		if dir := f.wanted(text); dir != "" && !slices.Contains(empties, dir) && len(empties) < stageEmpties {
+			empties = append(empties, dir)
+			continue
+		}
+		if lack := f.lack(p, text); lack != "" {
+			return fault.New(fault.Unknown, opParse, fmt.Errorf("%s lacks something that is not part of what was restored: %s", p.program, lack),
+				"save it too, or use a check with run, which can be given what it needs")
+		}
+		a.Actual = fmt.Sprintf("exit status %d", code)
+		f.detail("%s: %s", a.Name, strings.TrimSpace(text))
+		return nil
+	}
+}
+
+// onStage runs the program once, and returns what it said and its exit status.
+func (f *files) onStage(ctx context.Context, p parser, path string, empties []string) (string, int, error) {
+	program, err := p.look()
+	if err != nil {
+		return "", 0, fault.New(fault.MissingTool, opParse, err, fault.HintOf(err))
+	}
+	if len(f.tester.Confine) == 0 {
+		return "", 0, fault.New(fault.Unknown, opParse, errors.New("there is nothing to confine the program with"), "")
+	}
+	unshare, err := unshared(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	root := filepath.Join(f.sandbox.dir, "stage")
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return "", 0, boxError(root, err)
+	}
+	argv := append(unshare, f.tester.Confine...)
+	argv = append(argv, "--root", root)
+	for _, part := range f.parts {
+		argv = append(argv, "--tree", part.dir)
+	}
+	for _, own := range f.request.Saved {
+		argv = append(argv, "--own", own)
+	}
+	for _, dir := range empties {
+		argv = append(argv, "--empty", dir)
+	}
+	argv = append(append(argv, "--", program), p.argv(path)...)
+	var said bytes.Buffer
+	_, err = command.Run(ctx, command.Cmd{
+		Argv: argv, Stdout: &said,
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/tmp", "TMPDIR=/tmp"},
+	})
+	var exit *command.ExitError
+	switch {
+	case err == nil:
+		return "", 0, nil
+	case !errors.As(err, &exit) || exit.Signal != 0 || exit.Code >= confineFailed && exit.Code <= notFound:
+		return "", 0, fault.New(fault.Unknown, opParse, err, "run the program by hand on a restored copy")
+	}
+	return exit.Stderr + said.String(), exit.Code, nil
+}
+
+// look finds the program.
+func (p parser) look() (string, error) {
+	dirs, err := filepath.Glob(p.folder)
+	if err != nil || p.folder == "" {
+		return command.LookPath(p.program)
+	}
+	slices.Sort(dirs)
+	if len(dirs) > 0 {
+		return command.LookPath(p.program, dirs[len(dirs)-1])
+	}
+	return "", fault.New(fault.MissingTool, fmt.Sprintf("program %q not found in %s", p.program, p.folder), nil, "install the version that the path of the configuration names")
+}
+
+// staged reports whether a program on the stage sees a restored file at its place.
+func (f *files) staged(path string) bool {
+	return command.OnStage(filepath.Clean("/"+path), f.request.Saved)
+}
+
+var (
+	// missed matches a line that says that something is not there.
+	missed = regexp.MustCompile(`(?i)no such file|cannot access directory|file not found|does not exist|not a directory|directory not found`)
+	// folder matches one in which that is a folder to be written to.
+	folder = regexp.MustCompile(`(?i)directory (?:to )?'`)
+	// quoted is a path as most programs write it, and bare as others do.
+	quoted = regexp.MustCompile(`["'](/[^"']*)["']`)
+	bare   = regexp.MustCompile(`(?:^|[\s:(])(/[^\s:,;()"']+)`)
+	// people matches what a program says of a user or group that is not there.
+	people = regexp.MustCompile(`(?i)getpwnam|getgrnam|bad (?:user|group) name|unknown (?:user|group)\b|(?:user|group) does not exist`)
+	// unwritable matches what it says where a restored file cannot be written to.
+	unwritable = regexp.MustCompile(`(?i)read-only file system`)
+)
+
+// namedIn returns the path that a line complains about; empty: none. The file that the
+// complaint is in may follow it.
+func namedIn(line string) string {
+	if at := quoted.FindStringSubmatch(line); at != nil {
+		return at[1]
+	}
+	all := bare.FindAllStringSubmatch(line, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1][1]
+}
+
+// wanted returns the folder, of those that services write to and nobody saves, that a
+// program misses.
+func (f *files) wanted(text string) string {
+	for line := range strings.Lines(text) {
+		path := namedIn(line)
+		if path == "" || !missed.MatchString(line) {
+			continue
+		}
+		dir := filepath.Dir(path)
+		if strings.HasSuffix(path, "/") || folder.MatchString(line) {
+			dir = filepath.Clean(path)
+		}
+		if !f.saved(dir) && (strings.HasPrefix(dir, "/var/") || strings.HasPrefix(dir, "/run/")) {
+			return dir
+		}
+	}
+	return ""
+}
+
+// lack returns what a program says that it lacks and that is not part of what was
+// restored; empty: it found an error.
+func (f *files) lack(p parser, text string) string {
+	if p.absent != nil && p.absent.MatchString(text) || unwritable.MatchString(text) {
+		return lastLine(text)
+	}
+	for line := range strings.Lines(text) {
+		path := namedIn(line)
+		switch {
+		case missed.MatchString(line) && path != "" && (!f.saved(path) || f.restored(path)):
+			return strings.TrimSpace(line)
+		case people.MatchString(line) && !f.saved("/etc/passwd"):
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// saved reports whether the job saves what lies at a path.
+func (f *files) saved(path string) bool {
+	if sources.Excluded(f.request.Excluded, path) {
+		return false
+	}
+	return slices.ContainsFunc(f.request.Saved, func(root string) bool {
+		root = strings.TrimSuffix(root, "/")
+		return path == root || strings.HasPrefix(path, root+"/")
+	})
+}
+
+// restored reports whether something lies at a path among what was restored: a program
+// that misses it nevertheless misses what it leads to.
+func (f *files) restored(path string) bool {
+	for _, p := range f.parts {
+		dir, err := os.OpenRoot(p.dir)
+		if err != nil {
+			continue
+		}
+		_, err = dir.Lstat(strings.TrimPrefix(filepath.Clean(path), "/"))
+		_ = dir.Close()
+		if err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// unshared is what starts a program in namespaces of its own: no network, no processes
+// and no mounts of this machine. It is tried first: where the system forbids it, nobody
+// could tell that from a program that found a fault.
+func unshared(ctx context.Context) ([]string, error) {
+	unshare, err := command.LookPath("unshare")
+	if err != nil {
+		return nil, err
+	}
+	argv := []string{unshare, "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child"}
+	if os.Geteuid() != 0 {
+		argv = append(argv, "--user", "--map-root-user")
+	}
+	argv = append(argv, "--")
+	if _, err := command.Run(ctx, command.Cmd{Argv: append(slices.Clone(argv), "/bin/true"), Env: plainEnv}); err != nil {
+		return nil, fault.New(fault.Unknown, opParse, err, "let the user and the service that run saoluu make namespaces (docs/how-to/configurations.md), or use a check with run")
+	}
+	return argv, nil
+}

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,16 +50,18 @@ func (i *image) structure(ctx context.Context) error {
 	for _, p := range table.Partitions {
 		check := i.systemCheck(p.System.Type)
 		if check == nil {
-			if p.System.Type != "swap" {
-				unchecked++
-				i.detail("partition %d was not checked: it holds %q", p.Number, p.System.Type)
-			}
+			unchecked++
+			i.detail("partition %d was not checked: it holds %q", p.Number, p.System.Type)
 			continue
 		}
 		checked++
 		err := check(ctx, p)
 		var found *finding
+		var why errUnchecked
 		switch {
+		case errors.As(err, &why):
+			checked, unchecked = checked-1, unchecked+1
+			i.detail("partition %d was not checked: %v", p.Number, err)
 		case err == nil:
 			sound++
 		case ctx.Err() != nil:
@@ -160,125 +161,10 @@ func (i *image) savedPartitions(table disk.Table) []disk.Partition {
 	return saved
 }
 
-// systemCheck is how a kind of file system is checked; nil when nothing here can.
-func (i *image) systemCheck(kind string) func(context.Context, disk.Partition) error {
-	switch kind {
-	case "ext2", "ext3", "ext4":
-		return i.checkExt
-	case "vfat":
-		return func(ctx context.Context, p disk.Partition) error {
-			return i.checkCopy(ctx, p, clean, []int{1}, "fsck.fat", "-n")
-		}
-	case "xfs":
-		return func(ctx context.Context, p disk.Partition) error {
-			err := i.checkCopy(ctx, p, nil, []int{1}, "xfs_repair", "-n", "-f")
-			var found *finding
-			if errors.As(err, &found) && !i.heldStill() {
-				// Its log can be played back by a kernel that mounts it, and by nothing else.
-				i.detail("partition %d was in use when it was saved; xfs_repair: %v", p.Number, err)
-				return nil
-			}
-			return err
-		}
-	case "btrfs":
-		return func(ctx context.Context, p disk.Partition) error {
-			return i.checkCopy(ctx, p, nil, []int{1}, "btrfs", "check", "--readonly")
-		}
-	}
-	return nil
-}
-
-// heldStill reports whether nobody wrote to the disk while it was saved.
-func (i *image) heldStill() bool {
-	return !slices.ContainsFunc(i.request.Facts, func(f sources.Fact) bool {
-		return f.Kind == sources.FactConsistency && f.Value != sources.ConsistencyOffline
-	})
-}
-
-// Exit statuses of e2fsck (e2fsck(8)).
-const (
-	e2fsckErrors  = 4 // errors that were left
-	e2fsckTrouble = 8
-)
-
-// checkExt checks an ext file system in its place. One whose journal holds what is not
-// in its place yet, as after a power cut, is copied, and its journal played back first.
-func (i *image) checkExt(ctx context.Context, p disk.Partition) error {
-	at := fmt.Sprintf("%s?offset=%d", i.disk.file, p.Start)
-	needs, err := i.journalPending(p)
-	if err != nil {
-		return err
-	}
-	if needs {
-		dup, err := i.copyPartition(ctx, p)
-		if err != nil {
-			return err
-		}
-		defer os.Remove(dup)
-		if err := i.runCheck(ctx, []int{e2fsckErrors, e2fsckTrouble, e2fsckErrors | e2fsckTrouble}, "e2fsck", "-y", "-E", "journal_only", dup); err != nil {
-			return err
-		}
-		at = dup
-	}
-	return i.runCheck(ctx, []int{e2fsckErrors, e2fsckTrouble, e2fsckErrors | e2fsckTrouble}, "e2fsck", "-f", "-n", at)
-}
-
-// journalPending reads the flag of an ext file system that was not unmounted (Linux
-// documentation, "ext4: The Super Block", INCOMPAT_RECOVER).
-func (i *image) journalPending(p disk.Partition) (bool, error) {
-	file, err := os.Open(i.disk.file)
-	if err != nil {
-		return false, err
-	}
-	defer file.Close()
-	var flags [4]byte
-	_, err = file.ReadAt(flags[:], p.Start+1024+96)
-	return binary.LittleEndian.Uint32(flags[:])&4 != 0, err
-}
-
-// checkCopy has a program look at a copy of a partition: it knows nothing of disks.
-// prepare, which may be nil, gets the copy first.
-func (i *image) checkCopy(ctx context.Context, p disk.Partition, prepare func(path string) error, damaged []int, argv ...string) error {
-	if _, err := command.LookPath(argv[0]); err != nil {
-		return err
-	}
-	dup, err := i.copyPartition(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(dup)
-	if prepare != nil {
-		if err := prepare(dup); err != nil {
-			return err
-		}
-	}
-	return i.runCheck(ctx, damaged, append(argv, dup)...)
-}
-
-// clean takes the mark away from a FAT file system that it was not unmounted, which
-// fsck.fat cannot tell from damage (Linux, include/uapi/linux/msdos_fs.h, fat_boot_sector.state).
-func clean(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	head := make([]byte, 512)
-	if _, err := file.ReadAt(head, 0); err != nil {
-		return err
-	}
-	at := int64(37)
-	if string(head[82:87]) == "FAT32" {
-		at = 65
-	}
-	_, err = file.WriteAt([]byte{head[at] &^ 1}, at)
-	return err
-}
-
 // runCheck runs a program that looks for damage, as the tenant, and tells by its exit
 // status whether it found any.
 func (i *image) runCheck(ctx context.Context, damaged []int, argv ...string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, systemLimit, fault.New(fault.TimedOut, argv[0], fmt.Errorf("over its limit of %s", systemLimit), "see whether the machine is overloaded"))
+	ctx, cancel := context.WithTimeoutCause(ctx, systemLimit, tooLong(argv[0]))
 	defer cancel()
 	c, err := i.program(argv...)
 	if err != nil {
@@ -302,6 +188,10 @@ func (i *image) runCheck(ctx context.Context, damaged []int, argv ...string) err
 		return &finding{argv[0], "no errors", "errors", errors.New(lastLines(text))}
 	}
 	return fault.New(fault.Unknown, argv[0], fmt.Errorf("%w: %s", err, lastLines(text)), "run it by hand on a restored copy")
+}
+
+func tooLong(name string) error {
+	return fault.New(fault.TimedOut, name, fmt.Errorf("over its limit of %s", systemLimit), "see whether the machine is overloaded")
 }
 
 // program spells out a program that looks at the disk, run as the tenant.

@@ -94,9 +94,13 @@ func debianPackage(name string) string {
 		return "fdisk"
 	case "grub-fstest":
 		return "grub-common"
-	case "fsck.fat":
+	case "fsck.fat", "mkfs.fat":
 		return "dosfstools"
-	case "xfs_repair":
+	case "mcopy":
+		return "mtools"
+	case "extlinux":
+		return "extlinux"
+	case "xfs_repair", "mkfs.xfs":
 		return "xfsprogs"
 	case "bwrap":
 		return "bubblewrap"
@@ -110,15 +114,15 @@ func debianPackage(name string) string {
 		return "nftables"
 	case "lvs", "vgs", "lvcreate", "lvremove":
 		return "lvm2"
-	case "btrfs":
+	case "btrfs", "mkfs.btrfs":
 		return "btrfs-progs"
 	case "ssh", "ssh-keygen", "sftp", "ssh-keyscan":
 		return "openssh-client"
 	case "sshd":
 		return "openssh-server"
-	case "debugfs", "e2fsck", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
+	case "debugfs", "e2fsck", "mkfs.ext2", "mkfs.ext3", "mkfs.ext4", "dumpe2fs", "chattr", "lsattr":
 		return "e2fsprogs"
-	case "lsblk", "blkid", "findmnt", "losetup", "mount", "umount", "setpriv", "prlimit":
+	case "lsblk", "blkid", "findmnt", "losetup", "mkswap", "mount", "umount", "setpriv", "prlimit":
 		return "util-linux"
 	case "systemctl", "systemd-analyze", "journalctl", "systemd-creds":
 		return "systemd"

@@ -90,3 +90,66 @@ func TestCommandPresets(t *testing.T) {
 		t.Error("an unknown family has commands")
 	}
 }
+
+// What changes by itself is left out; what somebody sets stays.
+func TestVolatileLines(t *testing.T) {
+	for _, c := range []struct {
+		command, line string
+		kept          bool
+	}{
+		{"sysctl", "kernel.random.uuid = 7bce1f09", false},
+		{"sysctl", "kernel.ns_last_pid = 23477", false},
+		{"sysctl", "fs.dentry-state = 612092\t610205", false},
+		{"sysctl", "net.ipv4.tcp_fastopen_key = 00112233-44556677-8899aabb-ccddeeff", false},
+		{"sysctl", "net.ipv4.conf.veth1a2b.rp_filter = 2", false},
+		{"sysctl", "net.ipv4.conf.eth0.rp_filter = 2", true},
+		{"sysctl", "net.ipv4.neigh.default.gc_thresh1 = 128", true},
+		{"sysctl", "kernel.keys.maxkeys = 200", true},
+		{"sysctl", "kernel.perf_cpu_time_max_percent = 25", true},
+		{"addresses", "       valid_lft 86342sec preferred_lft 86342sec", false},
+		{"addresses", "    inet6 2001:db8::7/64 scope global temporary dynamic", false},
+		{"addresses", "    inet 192.0.2.2/24 brd 192.0.2.255 scope global dynamic eth0", true},
+		{"unit-files", "session-3.scope transient -", false},
+		{"unit-files", "nginx.service enabled enabled", true},
+		{"mounts", "/var/lib/docker/overlay2/1a/merged overlay overlay rw", false},
+		{"mounts", "/srv /dev/sdb1 ext4 rw,relatime", true},
+		{"mounts", "/tmp/disk /dev/loop3 ext4 rw,relatime", false},
+		{"mounts", "/media/sao-luu /dev/sdc1 ext4 rw", false},
+		{"disks", "sda1 part 20G ext4 1f3c 0", true},
+		{"disks", "sdc1 part 4T ext4 2f3c 1", false},
+		{"routes", "2001:db8::/64 dev eth0 proto ra metric 100 expires 2591sec", false},
+	} {
+		for _, preset := range sources.CommandPresets("debian") {
+			if preset.Name != c.command {
+				continue
+			}
+			one := &sources.Config{Now: time.Now, Commands: []sources.ConfigCommand{{Name: "said", Argv: []string{"/bin/echo", c.line}, Drop: preset.Drop}}}
+			scratch := t.TempDir()
+			if _, err := one.Prepare(t.Context(), scratch); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(filepath.Join(scratch, "commands", "said.txt"))
+			if err != nil || (len(text) > 0) != c.kept {
+				t.Errorf("%s %q: kept %q, %v", c.command, c.line, text, err)
+			}
+		}
+	}
+}
+
+// A program of a preset that may not tell says who could let it.
+func TestPresetDenied(t *testing.T) {
+	dir := t.TempDir()
+	program := "#!/bin/sh\necho 'Operation not permitted (you must be root)' >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "nft"), []byte(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	c := &sources.Config{Commands: sources.CommandPresets("debian"), Now: time.Now}
+	p, err := c.Prepare(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Lacks == nil || !strings.Contains(p.Lacks.Error(), `command "nftables"`) || !strings.Contains(fault.HintOf(p.Lacks), "configurations.md") {
+		t.Errorf("lacks %v, hint %q", p.Lacks, fault.HintOf(p.Lacks))
+	}
+}

@@ -39,15 +39,15 @@ const (
 // Those that are not installed are passed over, and the facts say so.
 func CommandPresets(family string) []ConfigCommand {
 	any := []ConfigCommand{
-		{Name: "unit-files", Argv: []string{"systemctl", "list-unit-files", "--no-pager", "--no-legend", "--plain"}},
+		{Name: "unit-files", Argv: []string{"systemctl", "list-unit-files", "--no-pager", "--no-legend", "--plain"}, Drop: []string{`\stransient\b`}},
 		{Name: "sysctl", Argv: []string{"sysctl", "-a"}, Drop: volatileSysctl, sorted: true},
-		{Name: "addresses", Argv: []string{"ip", "addr"}, Drop: []string{`^\s+valid_lft \d`}},
+		{Name: "addresses", Argv: []string{"ip", "addr"}, Drop: []string{`^\s+valid_lft \d`, `^\s+inet6 .* temporary\b`}},
 		{Name: "routes", Argv: []string{"ip", "route", "show", "table", "all"}, Drop: []string{`\bexpires\b`}},
 		{Name: "rules", Argv: []string{"ip", "rule"}},
 		{Name: "nftables", Argv: []string{"nft", "--stateless", "list", "ruleset"}},
 		{Name: "crontab", Argv: []string{"crontab", "-l"}, nothing: "no crontab for"},
-		{Name: "mounts", Argv: []string{"findmnt", "--real", "-rn", "-o", "TARGET,SOURCE,FSTYPE,OPTIONS"}, sorted: true},
-		{Name: "disks", Argv: []string{"lsblk", "-rno", "NAME,TYPE,SIZE,FSTYPE,UUID"}, sorted: true},
+		{Name: "mounts", Argv: []string{"findmnt", "--real", "-rn", "-o", "TARGET,SOURCE,FSTYPE,OPTIONS"}, Drop: []string{`\s(overlay|squashfs|fuse[.\w]*)\s`, `\s/dev/loop`, `^/(run/)?media/`}, sorted: true},
+		{Name: "disks", Argv: []string{"lsblk", "-e", "7", "-rno", "NAME,TYPE,SIZE,FSTYPE,UUID,HOTPLUG"}, Drop: []string{`\s1$`}, sorted: true},
 		{Name: "kernel", Argv: []string{"uname", "-srvm"}},
 	}
 	switch family {
@@ -59,7 +59,7 @@ func CommandPresets(family string) []ConfigCommand {
 	case "rhel":
 		any = append(any,
 			ConfigCommand{Name: "packages", Argv: []string{"rpm", "-qa", "--qf", "%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\t%{ARCH}\n"}, sorted: true},
-			ConfigCommand{Name: "firewalld", Argv: []string{"firewall-cmd", "--permanent", "--list-all-zones"}},
+			ConfigCommand{Name: "firewalld", Argv: []string{"firewall-cmd", "--permanent", "--list-all-zones"}, nothing: "is not running"},
 			ConfigCommand{Name: "selinux", Argv: []string{"semanage", "export"}})
 	default:
 		return nil
@@ -70,15 +70,19 @@ func CommandPresets(family string) []ConfigCommand {
 	return any
 }
 
-// volatileSysctl are settings of the kernel that are none: counters, and what it makes
-// up anew each time it is read (Linux, Documentation/admin-guide/sysctl).
+// volatileSysctl are settings of the kernel that are none: counters, what it makes up
+// anew each time it is read or started, a key, and those of interfaces that come and go
+// with containers and guests (Linux, Documentation/admin-guide/sysctl).
 var volatileSysctl = []string{
 	`^fs\.(dentry-state|file-nr|inode-nr|inode-state|aio-nr)\b`,
 	`^fs\.quota\.`, `^fs\.binfmt_misc\.`,
-	`^kernel\.(ns_last_pid|random\.|pty\.nr|perf_event_max_sample_rate|perf_cpu_time|sched_domain|keys\.)`,
-	`^net\.netfilter\.nf_conntrack_count\b`, `^net\.ipv[46]\..*\.(gc_|base_reachable)`,
+	`^kernel\.(ns_last_pid|random\.|pty\.nr|perf_event_max_sample_rate|sched_domain)`,
+	`^net\.netfilter\.nf_conntrack_count\b`, `^net\.ipv4\.tcp_fastopen_key\b`, `^net\.ipv[46]\.(conf|neigh)\.(veth|vnet|tap|cali)\w*\.`,
 	`^vm\.stat_refresh\b`, `^dev\.cdrom\.info`,
 }
+
+// denied matches what programs say to a user who may not know.
+var denied = regexp.MustCompile(`(?i)not permitted|permission denied|must be root|not authorized|authorization failed`)
 
 // output runs the program.
 func (c ConfigCommand) output(ctx context.Context) (statement, error) {
@@ -97,8 +101,12 @@ func (c ConfigCommand) output(ctx context.Context) (statement, error) {
 		Env:  []string{"PATH=" + plainPath, "LC_ALL=C.UTF-8", "TZ=UTC", "HOME=/nonexistent"},
 	}, commandBytes)
 	var exit *command.ExitError
-	if c.nothing != "" && errors.As(err, &exit) && exit.Signal == 0 && strings.Contains(exit.Stderr, c.nothing) {
+	failed := errors.As(err, &exit)
+	if c.nothing != "" && failed && exit.Signal == 0 && strings.Contains(exit.Stderr, c.nothing) {
 		err = nil
+	}
+	if err != nil && c.optional && failed && denied.MatchString(exit.Stderr) {
+		err = fault.New(fault.KindOf(err), "", err, "give the user of the service the right it wants (docs/how-to/configurations.md), or name the commands one by one instead of the preset")
 	}
 	if err != nil {
 		return statement{}, fault.New(fault.KindOf(err), op, err, cmp.Or(fault.HintOf(err), "run it by hand to see what it says, or take it out of the job"))

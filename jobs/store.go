@@ -42,9 +42,7 @@ func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFini
 	}
 	taken := <-facts
 	fin.Copies = []catalog.Copy{copied}
-	if taken.err != nil {
-		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("take facts of %q", job.Name), taken.err, fault.HintOf(taken.err)))
-	}
+	problems = withFacts(job, problems, taken.err)
 	if p.Lacks != nil {
 		problems = append(problems, fault.New(fault.Incomplete, "", p.Lacks, fault.HintOf(p.Lacks)))
 	}
@@ -52,6 +50,20 @@ func (r *Runner) store(ctx context.Context, job config.Job, fin *catalog.RunFini
 		problems = append(problems, err)
 	}
 	return joinParts(problems, copied.State)
+}
+
+// withFacts adds why the facts could not be taken. Of an image they say which place of the
+// disk could not be read, and restic names blocks that nobody else knows.
+func withFacts(job config.Job, problems []error, err error) []error {
+	if err == nil {
+		return problems
+	}
+	problem := fault.New(fault.Incomplete, fmt.Sprintf("take facts of %q", job.Name), err, fault.HintOf(err))
+	if job.Source.Type == "image" && problem.Hint != "" {
+		problem.Op = fmt.Sprintf("read all of %q", job.Name)
+		return append([]error{problem}, problems...)
+	}
+	return append(problems, problem)
 }
 
 type factsResult struct {

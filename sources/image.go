@@ -187,8 +187,8 @@ func (t *taking) facts(ctx context.Context) ([]Fact, error) {
 		stored = disk.Full(t.image.Size)
 	}
 	digest, err := t.tree.Sums.Digest(stored)
-	if err := errors.Join(t.tree.Err(), t.unchanged(ctx), err); err != nil {
-		return nil, fault.New(fault.Failed, t.op(), err, "see the kernel's log for errors of the disk; what was saved is not a whole image")
+	if broken := errors.Join(t.unchanged(ctx), t.tree.Err()); broken != nil || err != nil {
+		return nil, fault.New(fault.Failed, t.op(), errors.Join(broken, err), t.advice(broken))
 	}
 	facts := []Fact{
 		{PartImage, FactImage, "", digest},
@@ -207,6 +207,22 @@ func (t *taking) facts(ctx context.Context) ([]Fact, error) {
 		}
 	}
 	return slices.Concat(facts, TableFacts(t.found.Table), t.within), nil
+}
+
+// advice says what to do about an image that could not be read whole. That not all of it
+// was asked for is none of its faults.
+func (t *taking) advice(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case fault.HintOf(err) != "":
+		return fault.HintOf(err)
+	case t.image.Gone():
+		return "the device is gone: plug it in again, and run the backup anew"
+	case errors.Is(err, disk.ErrChanged):
+		return `shut down what writes to it, such as a virtual machine, or set consistency = "crash" to take it as after a power cut`
+	}
+	return "see the kernel's log for errors of the disk, and replace it while most of it reads; what was saved is not a whole image"
 }
 
 // TableFacts are what is true of the partitions of an image.

@@ -70,7 +70,8 @@ func (s *lvmSnapshot) whole(ctx context.Context) error {
 	}
 	// The fifth letter is the state: I and S are invalid snapshots (lvs(8)).
 	if attr := strings.TrimSpace(said); len(attr) < 5 || attr[4] == 'I' || attr[4] == 'S' {
-		return fmt.Errorf("its snapshot was full before it was read (%s)", attr)
+		return fault.New(fault.Failed, "", fmt.Errorf("its snapshot was full before it was read (%s)", attr),
+			"back it up when less is written to it: the snapshot holds changes of a tenth of the volume")
 	}
 	return nil
 }

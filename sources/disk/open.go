@@ -30,6 +30,13 @@ type Image struct {
 	before stamp // of a file, when it was opened
 }
 
+// ErrChanged is wrapped by the error of a file that was written to, or made shorter, while
+// it was read.
+var ErrChanged = errors.New("it was written to while it was read")
+
+// errNoMedium is that of a device that has no bytes.
+var errNoMedium = errors.New("the device is there and nothing is in it")
+
 // A stamp tells whether a file was written to.
 type stamp struct {
 	size         int64
@@ -94,8 +101,11 @@ func (i *Image) measure(ctx context.Context, busy bool) (err error) {
 }
 
 func (i *Image) notEmpty() error {
-	if i.Size > 0 {
+	switch {
+	case i.Size > 0:
 		return nil
+	case i.Device:
+		return errNoMedium
 	}
 	return errors.New("it is empty")
 }
@@ -130,11 +140,26 @@ func (i *Image) Unchanged() error {
 	case err != nil:
 		return err
 	case now.size != i.before.size:
-		return fmt.Errorf("it was %d bytes long when the backup began, and is %d now", i.before.size, now.size)
+		return fmt.Errorf("%w: it was %d bytes long when the backup began, and is %d now", ErrChanged, i.before.size, now.size)
 	case now != i.before:
-		return errors.New("it was written to while it was read")
+		return ErrChanged
 	}
 	return nil
+}
+
+// Gone reports whether a device that was opened is not there any more, as one that was
+// pulled out.
+func (i *Image) Gone() bool {
+	if !i.Device {
+		return false
+	}
+	again, err := os.Open(i.Path)
+	if err != nil {
+		return true
+	}
+	defer again.Close()
+	size, err := again.Seek(0, io.SeekEnd)
+	return err != nil || size < i.Size
 }
 
 // ReadAt reads bytes of the disk that the image stands for.
@@ -191,12 +216,12 @@ func openError(op string, err error) error {
 	case errors.Is(err, errBusy), errors.Is(err, syscall.EBUSY):
 		return fault.New(fault.Refused, op, errBusy,
 			`unmount it or shut the machine down first, read it from an LVM snapshot, or set consistency = "crash" to take it as after a power cut`)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENOMEDIUM), errors.Is(err, errNoMedium):
 		return fault.New(fault.Absent, op, err, "plug the disk in, or correct the path in the job")
 	case errors.Is(err, fs.ErrPermission):
 		return fault.New(fault.Denied, op, errors.New("permission denied"), "let the user that runs saoluu read it, such as by the group disk")
 	}
-	return fault.New(fault.Failed, op, err, "look whether it is the right one, and what the kernel's log says of its disk")
+	return fault.New(fault.Failed, op, err, "look whether it is the right one and whole, and what the kernel's log says of its disk")
 }
 
 // zeroOut makes a range of a block device zeros (ioctl BLKZEROOUT, linux/fs.h).

@@ -172,7 +172,7 @@ func (t *Tree) block(n int64, buf []byte) error {
 	case read == len(buf):
 		err = nil
 	case errors.Is(err, io.EOF):
-		err = fmt.Errorf("the image ends at offset %d, and was %d bytes long", n*Block+int64(read), t.Size)
+		err = fmt.Errorf("%w: it ends at offset %d, and was %d bytes long", ErrChanged, n*Block+int64(read), t.Size)
 	default:
 		err = fmt.Errorf("read at offset %d: %w", n*Block+int64(read), err)
 	}

@@ -28,10 +28,18 @@ func known(kind string) bool {
 }
 
 // made reports whether a file system is made anew: one that was saved, or that the system
-// expects to be there.
-func made(f *system.FileSystem) bool {
+// expects to be there. One that was saved as it was is not.
+func made(l *system.Layout, f *system.FileSystem) bool {
+	if whole(l, f) {
+		return false
+	}
 	wanted := f.Saved || f.Mount != "" || f.Options != "" || f.Type == typeSwap || slices.ContainsFunc(f.Subvolumes, func(s system.Subvolume) bool { return s.Mounted })
 	return known(f.Type) && wanted
+}
+
+// whole reports whether a file system was saved as it was, and not its files.
+func whole(l *system.Layout, f *system.FileSystem) bool {
+	return slices.ContainsFunc(l.Code, func(c system.Code) bool { return c.What == system.CodeESP && c.Partition == f.Partition })
 }
 
 // Check tells whether a disk can be rebuilt from a layout. The error is fault.Refused when
@@ -54,13 +62,13 @@ func check(l *system.Layout) error {
 	}
 	for n := range l.FileSystems {
 		f := &l.FileSystems[n]
-		if f.Volume != "" && made(f) {
+		if f.Volume != "" && made(l, f) {
 			return refuse("%q lies on a volume of LVM, which is not made anew", f.Volume)
 		}
 		if !known(f.Type) && f.Saved {
 			return refuse("partition %d has a file system of type %q, which is not made anew", f.Partition, f.Type)
 		}
-		if !made(f) {
+		if !made(l, f) {
 			continue
 		}
 		if _, err := place(l, f); err != nil {
@@ -138,7 +146,7 @@ func codeFits(l *system.Layout, c system.Code) error {
 	case system.CodeRecord:
 	case system.CodeGap:
 		start, end = gap(l)
-	case system.CodeBIOSBoot, system.CodePartition:
+	case system.CodeBIOSBoot, system.CodePartition, system.CodeESP:
 		i := slices.IndexFunc(l.Disk.Table.Partitions, func(p disk.Partition) bool { return p.Number == c.Partition })
 		if i < 0 {
 			return fmt.Errorf("the boot code %q is of a partition that is not there", c.Name)
@@ -146,7 +154,7 @@ func codeFits(l *system.Layout, c system.Code) error {
 		p := l.Disk.Table.Partitions[i]
 		start, end = p.Start, p.End()
 		for _, f := range l.FileSystems {
-			if f.Partition == c.Partition {
+			if f.Partition == c.Partition && c.What != system.CodeESP {
 				end = min(end, start+map[bool]int64{true: roomExt}[isExt(f.Type)]+map[bool]int64{true: roomBtrfs}[f.Type == typeBtrfs])
 			}
 		}

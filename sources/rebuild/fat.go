@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,37 @@ type esp struct {
 	folder string
 	device *os.File
 	uefi   bool // it is an EFI system partition
+	modes  modes
+}
+
+// modes are those that Linux shows of files in FAT (mount(8), "Mount options for fat").
+type modes struct {
+	file, folder os.FileMode
+	uid, gid     int
+}
+
+// modesOf reads mount options. Without any, as root mounts it, all may read.
+func modesOf(options string) modes {
+	m := modes{file: 0o755, folder: 0o755}
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		mask, err := strconv.ParseUint(value, 8, 9)
+		if id, err := strconv.ParseUint(value, 10, 31); err == nil && key == "uid" {
+			m.uid = int(id)
+		} else if err == nil && key == "gid" {
+			m.gid = int(id)
+		}
+		if err != nil {
+			continue
+		}
+		if key == "umask" || key == "fmask" {
+			m.file = 0o777 &^ os.FileMode(mask)
+		}
+		if key == "umask" || key == "dmask" {
+			m.folder = 0o777 &^ os.FileMode(mask)
+		}
+	}
+	return m
 }
 
 // typesESP are the types of an EFI system partition, of a GPT and of a DOS table.
@@ -34,7 +66,7 @@ func (d *Disk) standIn(s seat, device *os.File) error {
 	if err != nil {
 		return err
 	}
-	e := esp{at: s.at, folder: filepath.Join(d.dir, fmt.Sprintf("fat-%d", f.Partition)), device: device, uefi: typesESP[strings.ToLower(p.Type)]}
+	e := esp{at: s.at, folder: filepath.Join(d.dir, fmt.Sprintf("fat-%d", f.Partition)), device: device, uefi: typesESP[strings.ToLower(p.Type)], modes: modesOf(f.Options)}
 	if err := os.Mkdir(e.folder, 0o755); err != nil {
 		return err
 	}
@@ -51,7 +83,7 @@ func (d *Disk) standIn(s seat, device *os.File) error {
 func (d *Disk) fillFAT(ctx context.Context) error {
 	for _, e := range d.esps {
 		if e.uefi {
-			if err := d.fallback(e); err != nil {
+			if _, err := d.fallback(e); err != nil {
 				return err
 			}
 		}
@@ -70,6 +102,43 @@ func (d *Disk) fillFAT(ctx context.Context) error {
 			return fmt.Errorf("files of %q: %w", e.at, err)
 		}
 	}
+	return d.wholeESPs(ctx)
+}
+
+// wholeESPs puts a copy of the loader where firmware looks for one on system partitions
+// that were saved as they were.
+func (d *Disk) wholeESPs(ctx context.Context) error {
+	for n := range d.layout.FileSystems {
+		f := &d.layout.FileSystems[n]
+		if !whole(d.layout, f) || f.Type != typeVFAT {
+			continue
+		}
+		device, err := d.device(n)
+		if err != nil {
+			return err
+		}
+		e := esp{at: fmt.Sprintf("partition %d", f.Partition), folder: filepath.Join(d.dir, fmt.Sprintf("efi-%d", f.Partition)), device: device, modes: modesOf("")}
+		if err := os.Mkdir(e.folder, 0o700); err != nil {
+			return err
+		}
+		if err := d.readFAT(ctx, e); err != nil {
+			return err
+		}
+		added, err := d.fallback(e)
+		if err != nil {
+			return err
+		}
+		if !added {
+			continue
+		}
+		boot, err := inFAT(e.folder, "EFI/BOOT")
+		if err != nil {
+			return err
+		}
+		if err := run(ctx, nil, "mcopy", "-Q", "-o", "-s", "-i", device.Name(), boot, "::/EFI/"); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -78,7 +147,16 @@ func (d *Disk) readFAT(ctx context.Context, e esp) error {
 	if err := run(ctx, nil, "mcopy", "-Q", "-n", "-m", "-s", "-i", e.device.Name(), "::/", e.folder); err != nil {
 		return fmt.Errorf("files of %q: %w", e.at, err)
 	}
-	return nil
+	return filepath.WalkDir(e.folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		mode := e.modes.file
+		if entry.IsDir() {
+			mode = e.modes.folder
+		}
+		return errors.Join(os.Chown(path, e.modes.uid, e.modes.gid), os.Chmod(path, mode))
+	})
 }
 
 // fallbackNames are what firmware starts that knows of no system (UEFI specification,
@@ -90,20 +168,20 @@ var fallbackNames = map[string]struct{ fallback, suffix string }{
 
 // fallback puts a copy of the loader where firmware looks that was told of none: what the
 // old firmware was told is in variables of its own, which are not on the disk.
-func (d *Disk) fallback(e esp) error {
+func (d *Disk) fallback(e esp) (added bool, err error) {
 	names, ok := fallbackNames[d.layout.OS.Arch]
 	if !ok {
 		names = fallbackNames["x86_64"]
 	}
 	if found, err := inFAT(e.folder, path.Join("EFI", "BOOT", names.fallback)); found != "" || err != nil {
-		return err
+		return false, err
 	}
 	from, err := d.loaderFiles(e.folder, names.suffix)
 	if err != nil || len(from) == 0 {
 		if err == nil && d.layout.Firmware == system.FirmwareUEFI {
 			d.note("no UEFI boot loader lies on the system partition at %s: the disk may not boot", e.at)
 		}
-		return err
+		return false, err
 	}
 	dir, err := inFAT(e.folder, "EFI/BOOT")
 	if dir == "" && err == nil {
@@ -111,19 +189,19 @@ func (d *Disk) fallback(e esp) error {
 		err = os.Mkdir(dir, 0o755)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	for i, name := range from {
 		to := strings.ToLower(filepath.Base(name))
 		if i == 0 {
 			to = names.fallback
 		}
-		if err := copyFile(filepath.Join(dir, to), name); err != nil {
-			return err
+		if err := copyFile(filepath.Join(dir, to), name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, err
 		}
 	}
 	d.note("%s was copied to \\EFI\\BOOT\\%s, because what the firmware knew of it is not on the disk", filepath.Base(from[0]), names.fallback)
-	return nil
+	return true, nil
 }
 
 // loaderFiles finds the loader on a system partition, and what it needs beside it. A shim

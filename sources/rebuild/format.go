@@ -121,16 +121,12 @@ func (d *Disk) putPartitionCode(f *system.FileSystem, device *os.File, dir strin
 		if c.What != system.CodePartition || c.Partition != f.Partition {
 			continue
 		}
-		code, err := readCode(dir, c)
-		if err != nil {
-			return err
-		}
 		p, err := place(d.layout, f)
 		if err != nil {
 			return err
 		}
-		if _, err := device.WriteAt(code, c.Offset-p.Start); err != nil {
-			return writeError(err)
+		if err := putCode(device, c.Offset-p.Start, dir, c); err != nil {
+			return err
 		}
 	}
 	return writeError(device.Sync())

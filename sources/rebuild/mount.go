@@ -29,7 +29,7 @@ func (d *Disk) seats() []seat {
 	var all []seat
 	for n := range d.layout.FileSystems {
 		f := &d.layout.FileSystems[n]
-		if !made(f) || f.Type == typeSwap {
+		if !made(d.layout, f) || f.Type == typeSwap {
 			continue
 		}
 		if f.Mount != "" {

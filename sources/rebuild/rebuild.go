@@ -73,7 +73,7 @@ func Make(ctx context.Context, l *system.Layout, code string, out *os.File, scra
 		return nil, err
 	}
 	for n := range l.FileSystems {
-		if made(&l.FileSystems[n]) {
+		if made(l, &l.FileSystems[n]) {
 			if err := d.format(ctx, n, code); err != nil {
 				return nil, err
 			}
@@ -218,7 +218,8 @@ func (d *Disk) noteLacks() {
 	}
 	for n := range d.layout.FileSystems {
 		switch f := &d.layout.FileSystems[n]; {
-		case !made(f):
+		case whole(d.layout, f):
+		case !made(d.layout, f):
 			d.note("partition %d, %q, is left empty: it was not saved", f.Partition, f.Type)
 		case !f.Saved && f.Type != typeSwap:
 			d.note("partition %d is made anew without files: they were not saved", f.Partition)

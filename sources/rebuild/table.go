@@ -78,28 +78,30 @@ func (d *Disk) putCode(dir string) error {
 		if c.What == system.CodePartition {
 			continue // when its file system is made
 		}
-		code, err := readCode(dir, c)
-		if err != nil {
+		if err := putCode(d.out, c.Offset, dir, c); err != nil {
 			return err
-		}
-		if _, err := d.out.WriteAt(code, c.Offset); err != nil {
-			return writeError(err)
 		}
 	}
 	return nil
 }
 
-// readCode reads saved code, and refuses one that is not what was saved.
-func readCode(dir string, c system.Code) ([]byte, error) {
-	code, err := os.ReadFile(filepath.Join(dir, c.Name))
+// putCode copies saved code to a place of a disk or partition, and fails for one that is
+// not what was saved.
+func putCode(to *os.File, at int64, dir string, c system.Code) error {
+	file, err := os.OpenFile(filepath.Join(dir, c.Name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, fault.New(fault.Damaged, op, fmt.Errorf("the boot code %q: %w", c.Name, err), "restore an older run")
+		return fault.New(fault.Damaged, op, fmt.Errorf("the boot code %q: %w", c.Name, err), "restore an older run")
 	}
-	sum := sha256.Sum256(code)
-	if int64(len(code)) != c.Length || hex.EncodeToString(sum[:]) != c.SHA256 {
-		return nil, fault.New(fault.Damaged, op, fmt.Errorf("the boot code %q is not what was saved", c.Name), "restore an older run")
+	defer file.Close()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(io.NewOffsetWriter(to, at), sum), io.LimitReader(file, c.Length))
+	if err != nil {
+		return writeError(err)
 	}
-	return code, nil
+	if n != c.Length || hex.EncodeToString(sum.Sum(nil)) != c.SHA256 {
+		return fault.New(fault.Damaged, op, fmt.Errorf("the boot code %q is not what was saved", c.Name), "restore an older run")
+	}
+	return nil
 }
 
 // plainEnv is the environment of the programs that are run here.

@@ -91,10 +91,11 @@ const (
 	CodeRecord    = "boot record" // the first 446 bytes of the disk: the table begins behind
 	CodeGap       = "gap"         // between the first sector, or a GPT, and the first partition: GRUB's core image on MBR disks
 	CodeBIOSBoot  = "bios boot"   // a whole partition: GRUB's core image on GPT disks
+	CodeESP       = "efi"         // the whole EFI system partition, where it was not mounted: its files are then not in the tree
 	CodePartition = "partition"   // what a file system leaves free at its start: 1 KiB of ext, 64 KiB of btrfs
 )
 
-// Code is a run of bytes of the disk that is in no file system, kept in a file of its own.
+// Code is a run of bytes of the disk that is in no file of the tree, kept in a file of its own.
 // Zeros at its end are not kept.
 type Code struct {
 	What      string `json:"what"` // one of the Code… words

@@ -170,10 +170,14 @@ type Source struct {
 	// Absolute path of the database file; of an image, the disk, the partition, the
 	// volume, or the raw or qcow2 file.
 	// Example: path = "/srv/app/app.db"
-	Path string `toml:"path,omitempty" need:"true" of:"sqlite|image"`
+	Path string `toml:"path,omitempty" need:"sqlite" of:"sqlite|image"`
+
+	// The running virtual machine whose disk is saved, instead of path.
+	Guest *Guest `toml:"guest,omitempty" of:"image"`
 
 	// How an image is held still. offline, the default, refuses what is in use or open
-	// for writing. snapshot takes a snapshot of an LVM volume, reads that and drops it.
+	// for writing. snapshot takes a snapshot of an LVM volume, reads that and drops it;
+	// with guest it is the default, and there is no other.
 	// crash takes a disk in use as after a power cut, with its free space, and says so
 	// in every report.
 	// Example: consistency = "snapshot"

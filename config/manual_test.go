@@ -30,7 +30,7 @@ type manual map[string]entry
 func readManual(t *testing.T) manual {
 	t.Helper()
 	m := manual{}
-	for _, name := range []string{"config.go", "job.go", "target.go", "configuration.go"} {
+	for _, name := range []string{"config.go", "job.go", "target.go", "configuration.go", "guest.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -124,10 +124,12 @@ func (c checker) source(j *Job, n *node) {
 		}
 	case "config":
 		c.configuration(j, s, n)
-	case "sqlite", "image":
+	case "sqlite":
 		if n.good("path") {
 			c.apart(j, n, "path", s.Path)
 		}
+	case "image":
+		c.image(j, s, n)
 		c.factsFiles(s, n)
 	case "postgres":
 		c.server(s, n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"saoluu/catalog"
 	"saoluu/config"
@@ -13,6 +14,7 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
+	"saoluu/sources/guest"
 )
 
 // source makes the source of a job. Adding a kind is one file in sources, one
@@ -28,7 +30,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "command":
 		return r.program(s)
 	case "image":
-		return &sources.Image{Path: s.Path, Consistency: s.Consistency, Files: s.FactsFiles, Now: r.Now}, nil
+		return diskImage(s, r.Now), nil
 	case "config":
 		return r.configuration(s)
 	case "sqlite":
@@ -72,6 +74,15 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 		return &p, nil
 	}
 	return nil, fault.New(fault.Usage, fmt.Sprintf("job %q", job.Name), fmt.Errorf("unknown source type %q", s.Type), "")
+}
+
+// diskImage makes the source of a disk, or of that of a virtual machine.
+func diskImage(s config.Source, now func() time.Time) *sources.Image {
+	i := &sources.Image{Path: s.Path, Consistency: s.Consistency, Files: s.FactsFiles, Now: now}
+	if g := s.Guest; g != nil {
+		i.Guest = &guest.Machine{QMP: g.QMP, Device: g.Device, Agent: g.Agent}
+	}
+	return i
 }
 
 // program makes the source of a program's output.

@@ -180,7 +180,7 @@ func Compare(want, got []Fact) []Tally {
 
 // comparable reports whether a kind of fact can be held against restored data.
 func comparable(kind string) bool {
-	return !slices.Contains([]string{FactSkipped, FactUnread, FactSample, FactConsistency, FactSettled}, kind)
+	return !slices.Contains([]string{FactSkipped, FactUnread, FactSample, FactConsistency, FactRest, FactSettled}, kind)
 }
 
 func holds(f Fact, found string) bool {

@@ -16,6 +16,7 @@ import (
 
 	"saoluu/internal/fault"
 	"saoluu/sources/disk"
+	"saoluu/sources/guest"
 )
 
 // Parts of an image.
@@ -33,11 +34,12 @@ const (
 	FactImage       = "image sha256" // digest of the stored blocks (package disk)
 	FactBlocks      = "blocks"       // how many are stored
 	FactBlockSize   = "block size"
-	FactSector      = "sector size"     // as the partition table counts
-	FactTable       = "partition table" // kind and id
-	FactPartition   = "partition"       // of a number: place, type and file system
-	FactConsistency = "consistency"     // how the source was held still: one of the Consistency… words
-	FactSystem      = "system"          // of the operating system on the disk: one of the names of package inside
+	FactSector      = "sector size"      // as the partition table counts
+	FactTable       = "partition table"  // kind and id
+	FactPartition   = "partition"        // of a number: place, type and file system
+	FactRest        = "file systems"     // of a virtual machine: whether they were brought to rest
+	FactConsistency = "consistency"      // how the source was held still: one of the Consistency… words
+	FactSystem      = "system"           // of the operating system on the disk: one of the names of package inside
 	FactDiskFile    = "file on the disk" // sha256 of a file that the job names, by its path there
 )
 
@@ -60,6 +62,8 @@ type Image struct {
 	Consistency string
 	// Files are absolute paths on the disk, of files whose digest becomes a fact.
 	Files []string
+	// Guest is the running virtual machine whose disk is read, instead of Path.
+	Guest *guest.Machine
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -78,11 +82,7 @@ func (i *Image) Prepare(ctx context.Context, scratch string) (_ Payload, err err
 			err = errors.Join(err, t.release())
 		}
 	}()
-	path, err := t.freeze(ctx, scratch)
-	if err != nil {
-		return Payload{}, err
-	}
-	if t.image, err = disk.Open(ctx, path, t.crash()); err != nil {
+	if err := t.open(ctx, scratch); err != nil {
 		return Payload{}, err
 	}
 	if err := t.survey(ctx, scratch); err != nil {
@@ -105,8 +105,29 @@ func (i *Image) Prepare(ctx context.Context, scratch string) (_ Payload, err err
 	}, nil
 }
 
-// Locations returns the file or device.
-func (i *Image) Locations(context.Context) ([]string, error) {
+// open opens what is read: the disk, a snapshot of it, or what a machine shows of it.
+func (t *taking) open(ctx context.Context, scratch string) (err error) {
+	if g := t.source.Guest; g != nil {
+		if t.held, err = g.Hold(ctx, scratch); err != nil {
+			return err
+		}
+		t.at = t.source.Now()
+		t.image = disk.Over(g.String(), "guest", t.held.Size, t.held)
+		return nil
+	}
+	path, err := t.freeze(ctx, scratch)
+	if err != nil {
+		return err
+	}
+	t.image, err = disk.Open(ctx, path, t.crash())
+	return err
+}
+
+// Locations returns the file or device; of a virtual machine, those of its disk.
+func (i *Image) Locations(ctx context.Context) ([]string, error) {
+	if i.Guest != nil {
+		return i.Guest.Files(ctx)
+	}
 	if _, err := os.Stat(i.Path); err != nil {
 		return nil, pathError(i.Path, err)
 	}
@@ -121,6 +142,7 @@ type taking struct {
 	image  *disk.Image
 	// snapshot is what is read instead of the volume; nil without one.
 	snapshot *lvmSnapshot
+	held     *guest.Held // the disk of a virtual machine; nil without one
 	found    *disk.Survey
 	within   []Fact // of the system on the disk
 	tree     *disk.Tree
@@ -130,9 +152,19 @@ type taking struct {
 	feed     *feed // of the stream
 }
 
-func (t *taking) op() string { return fmt.Sprintf("image %q", t.source.Path) }
+func (t *taking) op() string {
+	if t.source.Guest != nil {
+		return "image of the " + t.source.Guest.String()
+	}
+	return fmt.Sprintf("image %q", t.source.Path)
+}
 
-func (t *taking) consistency() string { return cmp.Or(t.source.Consistency, ConsistencyOffline) }
+func (t *taking) consistency() string {
+	if t.source.Guest != nil {
+		return ConsistencySnapshot
+	}
+	return cmp.Or(t.source.Consistency, ConsistencyOffline)
+}
 
 func (t *taking) crash() bool { return t.consistency() == ConsistencyCrash }
 
@@ -198,6 +230,9 @@ func (t *taking) facts(ctx context.Context) ([]Fact, error) {
 		{PartImage, FactSector, "", strconv.FormatInt(t.image.Sector, 10)},
 		{PartImage, FactConsistency, "", t.consistency()},
 	}
+	if t.held != nil {
+		facts = append(facts, Fact{PartImage, FactRest, "", t.held.Rest})
+	}
 	if t.streamed != "" {
 		facts = append(facts, Fact{PartImage, FactSkipped, "blocks", "saved as one stream, which grows faster: " + t.streamed})
 	}
@@ -217,6 +252,8 @@ func (t *taking) advice(err error) string {
 		return ""
 	case fault.HintOf(err) != "":
 		return fault.HintOf(err)
+	case t.held != nil:
+		return "see whether the machine runs still, and whether paths.scratch has room for what its guest overwrites meanwhile"
 	case t.image.Gone():
 		return "the device is gone: plug it in again, and run the backup anew"
 	case errors.Is(err, disk.ErrChanged):
@@ -263,6 +300,10 @@ func (t *taking) release() error {
 		err = errors.Join(err, t.snapshot.remove(t.undo))
 		t.snapshot = nil
 	}
+	if t.held != nil {
+		err = errors.Join(err, t.held.Release(t.undo))
+		t.held = nil
+	}
 	return err
 }
 
@@ -272,7 +313,8 @@ func IsImageTree(source, part, file string) bool {
 }
 
 // CleanUp takes away what a run that was killed left outside of its scratch folder,
-// which it names: mounts of images, and snapshots of volumes.
+// which it names: mounts of images, snapshots of volumes, and what virtual machines do
+// for us.
 func CleanUp(ctx context.Context, scratch string) error {
-	return errors.Join(disk.Detach(ctx, scratch), dropSnapshot(ctx, scratch))
+	return errors.Join(disk.Detach(ctx, scratch), dropSnapshot(ctx, scratch), guest.Drop(ctx, scratch))
 }

@@ -19,6 +19,9 @@ const maxLayout = 32 << 20
 // disk by hand, and to know what machine it was. What is missing or fails is left out:
 // the image holds all of it, but for that of the machine.
 func (t *taking) layoutTexts() map[string][]string {
+	if t.held != nil {
+		return nil // no program here can open its disk
+	}
 	all := map[string][]string{
 		"sfdisk.txt": {"sfdisk", "--dump", t.source.Path},
 		"blkid.txt":  {"blkid", "-p", t.source.Path},
@@ -45,7 +48,7 @@ func (t *taking) layout(ctx context.Context, scratch string) (Part, error) {
 		Size   int64      `json:"size"`
 		Sector int64      `json:"sector"`
 		Table  disk.Table `json:"table"`
-	}{t.source.Path, t.image.Format, t.image.Size, t.image.Sector, t.found.Table}, "", "  ")
+	}{t.image.Path, t.image.Format, t.image.Size, t.image.Sector, t.found.Table}, "", "  ")
 	if err != nil {
 		return Part{}, err
 	}

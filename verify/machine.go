@@ -18,6 +18,7 @@ import (
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
+	"saoluu/internal/qmp"
 )
 
 // Firmwares of machines.
@@ -44,7 +45,7 @@ type machine struct {
 	*tenant
 	console *console
 	process *command.Process
-	monitor *monitor
+	monitor *qmp.Conn
 }
 
 const (
@@ -156,11 +157,11 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 func (m *machine) overwrite(ctx context.Context, offsets []int64) error {
 	for _, at := range offsets {
 		line := fmt.Sprintf(`qemu-io disk "write -P 0 %d 512"`, at)
-		if err := m.monitor.ask(ctx, "human-monitor-command", map[string]string{"command-line": line}, nil); err != nil {
+		if err := m.monitor.Ask(ctx, "human-monitor-command", map[string]string{"command-line": line}, nil); err != nil {
 			return err
 		}
 	}
-	return m.monitor.ask(ctx, "cont", nil, nil)
+	return m.monitor.Ask(ctx, "cont", nil, nil)
 }
 
 // firmware makes the file of a machine's variables.
@@ -185,7 +186,7 @@ func (m *machine) ready(ctx context.Context) (err error) {
 	tick := time.NewTicker(machinePoll)
 	defer tick.Stop()
 	for {
-		if m.monitor, err = dialMonitor(ctx, m.socket()); err == nil {
+		if m.monitor, err = qmp.Dial(ctx, m.socket()); err == nil {
 			return nil
 		}
 		select {
@@ -230,7 +231,7 @@ func (m *machine) state(ctx context.Context) (string, error) {
 	var answer struct {
 		Status string `json:"status"`
 	}
-	err := m.monitor.ask(ctx, "query-status", nil, &answer)
+	err := m.monitor.Ask(ctx, "query-status", nil, &answer)
 	return answer.Status, err
 }
 
@@ -244,7 +245,7 @@ const (
 // of the emulator must not reach a reader of reports.
 func (m *machine) screen(ctx context.Context) ([]byte, error) {
 	path := filepath.Join(m.dir, "screen.png")
-	err := m.monitor.ask(ctx, "screendump", map[string]string{"filename": path, "format": "png"}, nil)
+	err := m.monitor.Ask(ctx, "screendump", map[string]string{"filename": path, "format": "png"}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +295,7 @@ func (m *machine) starved() bool {
 
 // stop switches the machine off.
 func (m *machine) stop() error {
-	err := m.monitor.close()
+	err := m.monitor.Close()
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) {
 		err = nil
 	}

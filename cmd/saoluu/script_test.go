@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
 		"clock": clockCommand, "corrupt": corruptCommand, "waitfor": waitforCommand, "pg": pgCommand, "maria": mariaCommand, "redis": redisCommand,
-		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand, "standin": standinCommand, "devices": devicesCommand,
+		"server": serverCommand, "bucket": bucketCommand, "net": netCommand, "disk": diskCommand, "front": frontCommand, "standin": standinCommand, "devices": devicesCommand, "guest": guestCommand,
 	}
 	maps.Copy(all, moreCommands())
 	return all
@@ -78,6 +78,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Values[processesKey{}] = processes{}
 	env.Values[serversKey{}] = servers{}
 	env.Values[frontKey{}] = &front{}
+	env.Values[guestKey{}] = &guestMachine{}
 	env.Values[mariaKey{}] = &mariaServer{}
 	env.Values[redisKey{}] = &redisServer{}
 	// Other users must pass through: servers run unprivileged.

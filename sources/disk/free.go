@@ -95,7 +95,7 @@ func (i *Image) partitionFile(shown *Partitions, p Partition) (string, bool) {
 	if shown != nil {
 		return shown.File(p.Number), true
 	}
-	if strings.HasPrefix(p.System.Type, typeExt) && i.qcow == nil {
+	if strings.HasPrefix(p.System.Type, typeExt) && i.qcow == nil && i.other == nil {
 		return fmt.Sprintf("%s?offset=%d", i.Path, p.Start), true
 	}
 	return "", false

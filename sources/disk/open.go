@@ -23,11 +23,26 @@ type Image struct {
 	Size   int64  // bytes of the disk that it stands for
 	Sector int64  // bytes of a sector, as a partition table counts
 	Device bool   // a block device, not a file
-	Format string // "raw" or "qcow2"
+	Format string // "raw", "qcow2", or what Over was told
 
 	file   *os.File
-	qcow   *qcow // nil for raw
-	before stamp // of a file, when it was opened
+	other  Reader // instead of a file
+	qcow   *qcow  // nil for raw
+	before stamp  // of a file, when it was opened
+}
+
+// A Reader gives the bytes of a disk that is no file of ours.
+type Reader interface {
+	io.ReaderAt
+	// Data calls yield for every run of bytes that is not known to be zeros only, in
+	// order.
+	Data(yield func(offset, length int64)) error
+}
+
+// Over makes an image of what a reader gives, which goes on to belong to the caller.
+// Messages call it name.
+func Over(name, format string, size int64, r Reader) *Image {
+	return &Image{Path: name, Format: format, Size: size, Sector: 512, other: r}
 }
 
 // ErrChanged is wrapped by the error of a file that was written to, or made shorter, while
@@ -130,9 +145,9 @@ func writers(file *os.File) bool {
 }
 
 // Unchanged fails when a file was written to since it was opened. Of a block device
-// that is claimed nobody else could mount anything.
+// that is claimed nobody else could mount anything; a Reader holds still.
 func (i *Image) Unchanged() error {
-	if i.Device {
+	if i.Device || i.other != nil {
 		return nil
 	}
 	now, err := i.stamp()
@@ -164,6 +179,9 @@ func (i *Image) Gone() bool {
 
 // ReadAt reads bytes of the disk that the image stands for.
 func (i *Image) ReadAt(p []byte, offset int64) (int, error) {
+	if i.other != nil {
+		return i.other.ReadAt(p, offset)
+	}
 	if i.qcow != nil {
 		return i.qcow.ReadAt(p, offset)
 	}
@@ -172,6 +190,9 @@ func (i *Image) ReadAt(p []byte, offset int64) (int, error) {
 
 // Data calls yield for every run of bytes that is not known to be zeros only.
 func (i *Image) Data(yield func(offset, length int64)) error {
+	if i.other != nil {
+		return i.other.Data(yield)
+	}
 	if i.qcow != nil {
 		i.qcow.data(yield)
 		return nil
@@ -215,7 +236,7 @@ func openError(op string, err error) error {
 		return err
 	case errors.Is(err, errBusy), errors.Is(err, syscall.EBUSY):
 		return fault.New(fault.Refused, op, errBusy,
-			`unmount it or shut the machine down first, read it from an LVM snapshot, or set consistency = "crash" to take it as after a power cut`)
+			`unmount it or shut the machine down first, name the running machine by guest, read it from an LVM snapshot, or set consistency = "crash" to take it as after a power cut`)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENOMEDIUM), errors.Is(err, errNoMedium):
 		return fault.New(fault.Absent, op, err, "plug the disk in, or correct the path in the job")
 	case errors.Is(err, fs.ErrPermission):

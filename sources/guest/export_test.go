@@ -1,0 +1,4 @@
+package guest
+
+// OpenExport is openExport.
+var OpenExport = openExport

@@ -307,10 +307,10 @@ func TestRunChangesPosture(t *testing.T) {
 		t.Errorf("unfinished: %+v, %v", started, err)
 	}
 	run := good("r1", due, "nas", "usb")
-	run.Due = &due
+	run.Due, run.Facts = &due, &catalog.Blob{SHA256: "x", Count: 9, Unread: 2}
 	f.add(run)
 	s := f.state("a")
-	if s.Running != "" || s.LastGoodRun != "r1" || !s.LastGoodAt.Equal(run.ConsistentAt) || s.Failures != 0 || !s.NextDue.Equal(due.AddDate(0, 0, 1)) {
+	if s.LastUnread != 2 || s.Running != "" || s.LastGoodRun != "r1" || !s.LastGoodAt.Equal(run.ConsistentAt) || s.Failures != 0 || !s.NextDue.Equal(due.AddDate(0, 0, 1)) {
 		t.Errorf("after a good run: %+v", s)
 	}
 	equal(t, "slots", f.slots(catalog.SlotQuery{Job: "a", Action: catalog.ActionBackup}), []string{"01 01:00 done r1", "02 01:00 open"})
@@ -330,6 +330,13 @@ func TestRunChangesPosture(t *testing.T) {
 	f.add(bad("r3", due.AddDate(0, 0, 1).Add(time.Hour), catalog.RunInterrupted))
 	if s := f.state("a"); s.Failures != 2 || !s.FailingSince.Equal(due.AddDate(0, 0, 1).Add(time.Minute)) || s.LastGoodRun != "r1" || s.LastError == "" {
 		t.Errorf("after failures: %+v", s)
+	}
+	f.add(catalog.TestStarted{Test: "t1", Job: "a", Run: "r1"}, catalog.TestFinished{
+		Test: "t1", Job: "a", Run: "r1", Source: "postgres", Verdict: catalog.VerdictPassed, FinishedAt: due,
+		Assertions: []catalog.Assertion{{Name: catalog.AssertionUncompared, Expected: "0 of 7", Actual: "3 of 7"}},
+	})
+	if s := f.state("a"); s.LastUncompared != 3 {
+		t.Errorf("after a test: %+v", s)
 	}
 	f.verified()
 }

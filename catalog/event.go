@@ -235,6 +235,8 @@ type Separation struct {
 type Blob struct {
 	SHA256 string `json:"sha256"`
 	Count  int    `json:"count"` // facts in it
+	// Unread is of how many tables, or files, not all facts could be taken.
+	Unread int `json:"unread,omitempty"`
 }
 
 // A Tool is a program that took part.

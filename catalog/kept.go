@@ -62,7 +62,7 @@ func (p *projection) target(ctx context.Context, name string) (*targetRow, error
 }
 
 const jobColumns = `s.in_inventory, s.last_run, s.last_state, s.last_finished, s.last_error, s.last_good_run, s.last_good_at,
-	s.failing_since, s.failures, s.last_test, s.last_verdict, s.last_level, s.last_test_at, s.last_passed_at, s.last_passed_run`
+	s.failing_since, s.failures, s.last_test, s.last_verdict, s.last_level, s.last_test_at, s.last_passed_at, s.last_passed_run, s.last_unread, s.last_uncompared`
 
 const targetColumns = `s.in_inventory, s.id, s.repository, s.last_copy_at, s.last_error, s.last_check_at, s.last_check,
 	s.damaged, s.last_prune_at, s.anchored_at, s.anchored_size`
@@ -73,7 +73,7 @@ type scanner interface{ Scan(dest ...any) error }
 func scanJob(row scanner, j *JobState, more ...any) error {
 	var finished, good, failing, tested, passed int64
 	err := row.Scan(append(more, &j.InInventory, &j.LastRun, &j.LastState, &finished, &j.LastError, &j.LastGoodRun, &good,
-		&failing, &j.Failures, &j.LastTest, &j.LastVerdict, &j.LastLevel, &tested, &passed, &j.LastPassedRun)...)
+		&failing, &j.Failures, &j.LastTest, &j.LastVerdict, &j.LastLevel, &tested, &passed, &j.LastPassedRun, &j.LastUnread, &j.LastUncompared)...)
 	j.LastFinished, j.LastGoodAt, j.FailingSince = instant(finished), instant(good), instant(failing)
 	j.LastTestAt, j.LastPassedAt = instant(tested), instant(passed)
 	return err
@@ -141,9 +141,9 @@ func (p *projection) flush(ctx context.Context) error {
 func (p *projection) putJob(ctx context.Context, j *jobRow) error {
 	j.dirty = false
 	return p.w.exec(ctx, `INSERT OR REPLACE INTO job_state(job, in_inventory, last_run, last_state, last_finished, last_error, last_good_run, last_good_at,
-		failing_since, failures, last_test, last_verdict, last_level, last_test_at, last_passed_at, last_passed_run) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		failing_since, failures, last_test, last_verdict, last_level, last_test_at, last_passed_at, last_passed_run, last_unread, last_uncompared) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		j.id, j.InInventory, j.LastRun, j.LastState, unix(j.LastFinished), j.LastError, j.LastGoodRun, unix(j.LastGoodAt),
-		unix(j.FailingSince), j.Failures, j.LastTest, j.LastVerdict, j.LastLevel, unix(j.LastTestAt), unix(j.LastPassedAt), j.LastPassedRun)
+		unix(j.FailingSince), j.Failures, j.LastTest, j.LastVerdict, j.LastLevel, unix(j.LastTestAt), unix(j.LastPassedAt), j.LastPassedRun, j.LastUnread, j.LastUncompared)
 }
 
 func (p *projection) putTarget(ctx context.Context, t *targetRow) error {

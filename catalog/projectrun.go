@@ -106,7 +106,10 @@ func (j *jobRow) finish(e RunFinished, good bool) {
 	}
 	j.Failures, j.FailingSince = 0, instant(0)
 	if !e.ConsistentAt.Before(j.LastGoodAt) {
-		j.LastGoodRun, j.LastGoodAt = e.Run, e.ConsistentAt
+		j.LastGoodRun, j.LastGoodAt, j.LastUnread = e.Run, e.ConsistentAt, 0
+		if e.Facts != nil {
+			j.LastUnread = e.Facts.Unread
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"saoluu/internal/fault"
 )
@@ -39,6 +41,7 @@ func (p *projection) finishTest(ctx context.Context, seq, at int64, e TestFinish
 		return err
 	}
 	j.LastTest, j.LastVerdict, j.LastLevel, j.LastTestAt, j.dirty = e.Test, e.Verdict, e.Level, e.FinishedAt, true
+	j.LastUncompared = uncompared(e)
 	if e.Verdict == VerdictPassed && !e.FinishedAt.Before(j.LastPassedAt) {
 		j.LastPassedAt, j.LastPassedRun = e.FinishedAt, e.Run
 	}
@@ -48,6 +51,22 @@ func (p *projection) finishTest(ctx context.Context, seq, at int64, e TestFinish
 		}
 	}
 	return p.endSlots(ctx, at, e.Job, ActionTest, e.Test, e.Due, e.Covers, e.Verdict == VerdictPassed)
+}
+
+// AssertionUncompared is what a restore test says of the tables that it could not compare
+// for want of facts: how many of how many.
+const AssertionUncompared = "tables not compared"
+
+// uncompared returns how many those are; 0 when it does not say.
+func uncompared(e TestFinished) int {
+	for _, a := range e.Assertions {
+		if a.Name == AssertionUncompared {
+			first, _, _ := strings.Cut(a.Actual, " ")
+			n, _ := strconv.Atoi(first)
+			return n
+		}
+	}
+	return 0
 }
 
 // fault takes what a failed test proved bad out of the good.

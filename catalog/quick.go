@@ -67,6 +67,8 @@ func (s *quick) runFinished() RunFinished {
 			e.Due = &t
 		case "error":
 			e.Error = s.text()
+		case "facts":
+			e.Facts = s.blob()
 		case "finished_at":
 			e.FinishedAt = s.instant()
 		case "job":
@@ -84,6 +86,24 @@ func (s *quick) runFinished() RunFinished {
 		}
 	})
 	return e
+}
+
+// blob reads of facts how many could not be taken.
+func (s *quick) blob() *Blob {
+	if s.next() != '{' {
+		s.skip() // null
+		return nil
+	}
+	var b Blob
+	s.object(func(key []byte) {
+		switch string(key) {
+		case "unread":
+			b.Unread = int(s.whole())
+		default:
+			s.skip()
+		}
+	})
+	return &b
 }
 
 func (s *quick) copy() Copy {

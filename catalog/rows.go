@@ -50,28 +50,30 @@ type SlotRow struct {
 // A JobState is the posture of one job as of the last event: kept by Append,
 // never computed by scanning.
 type JobState struct {
-	Job           string
-	InInventory   bool
-	LastRun       string
-	LastState     string // state of the last finished run
-	LastFinished  time.Time
-	LastError     string
-	LastGoodRun   string
-	LastGoodAt    time.Time // consistent_at of the newest good run
-	LastGoodOn    []string  // filled by JobStates: the targets that hold its copy
-	FailingSince  time.Time // zero when the last finished run was complete
-	Failures      int       // finished runs in a row that were not complete
-	Running       string    // run under way, or ""
-	LastTest      string
-	LastVerdict   string
-	LastLevel     string
-	LastTestAt    time.Time
-	LastPassedAt  time.Time // newest passed test
-	LastPassedRun string    // the run it tested
-	NextDue       time.Time // earliest open backup slot
-	NextTestDue   time.Time // earliest open test slot
-	Overdue       int       // filled by JobStates(now): open slots due before now minus their grace
-	OldestOverdue time.Time
+	Job            string
+	InInventory    bool
+	LastRun        string
+	LastState      string // state of the last finished run
+	LastFinished   time.Time
+	LastError      string
+	LastGoodRun    string
+	LastGoodAt     time.Time // consistent_at of the newest good run
+	LastGoodOn     []string  // filled by JobStates: the targets that hold its copy
+	FailingSince   time.Time // zero when the last finished run was complete
+	Failures       int       // finished runs in a row that were not complete
+	Running        string    // run under way, or ""
+	LastTest       string
+	LastVerdict    string
+	LastLevel      string
+	LastTestAt     time.Time
+	LastPassedAt   time.Time // newest passed test
+	LastPassedRun  string    // the run it tested
+	LastUnread     int       // tables, or files, of the newest good run of which not all facts could be taken
+	LastUncompared int       // tables of which the last test could not compare all
+	NextDue        time.Time // earliest open backup slot
+	NextTestDue    time.Time // earliest open test slot
+	Overdue        int       // filled by JobStates(now): open slots due before now minus their grace
+	OldestOverdue  time.Time
 }
 
 // A TargetState is the posture of one target.

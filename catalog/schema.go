@@ -9,7 +9,7 @@ import (
 const applicationID = 0x536c7531
 
 // schemaVersion is the format of the tables.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // truthSchema is what cannot be made again. ledger.hashes are the Merkle hashes
 // that the entry completes, lowest level first (tlog.StoredHashes).
@@ -49,7 +49,7 @@ CREATE TABLE assets(job INTEGER NOT NULL, seq INTEGER NOT NULL, since INTEGER NO
 CREATE TABLE job_state(job INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, last_run TEXT NOT NULL, last_state TEXT NOT NULL, last_finished INTEGER NOT NULL,
 	last_error TEXT NOT NULL, last_good_run TEXT NOT NULL, last_good_at INTEGER NOT NULL, failing_since INTEGER NOT NULL, failures INTEGER NOT NULL,
 	last_test TEXT NOT NULL, last_verdict TEXT NOT NULL, last_level TEXT NOT NULL, last_test_at INTEGER NOT NULL,
-	last_passed_at INTEGER NOT NULL, last_passed_run TEXT NOT NULL) STRICT;
+	last_passed_at INTEGER NOT NULL, last_passed_run TEXT NOT NULL, last_unread INTEGER NOT NULL, last_uncompared INTEGER NOT NULL) STRICT;
 CREATE TABLE target_state(target INTEGER PRIMARY KEY, in_inventory INTEGER NOT NULL, id TEXT NOT NULL, repository TEXT NOT NULL, last_copy_at INTEGER NOT NULL,
 	last_error TEXT NOT NULL, last_check_at INTEGER NOT NULL, last_check TEXT NOT NULL, damaged TEXT NOT NULL, last_prune_at INTEGER NOT NULL,
 	anchored_at INTEGER NOT NULL, anchored_size INTEGER NOT NULL) STRICT;

@@ -49,6 +49,11 @@ type JobStatus struct {
 	NextDue    time.Time `json:"next_due,omitzero"`    // earliest open backup slot
 	Overdue    int       `json:"overdue"`              // open slots past due by more than an hour
 	Running    string    `json:"running"`              // run under way
+	// What to know beside the light; it changes none, but for changes that nobody has
+	// explained in time.
+	Unexplained  int `json:"unexplained"`    // files of a configuration whose change nobody has explained yet
+	Uncompared   int `json:"not_compared"`   // tables of which the newest restore test could not compare all
+	FactsLeftOut int `json:"facts_left_out"` // tables, or files, of the newest good backup of which not all facts could be taken
 }
 
 // A TargetStatus is one target's light.
@@ -76,6 +81,7 @@ type PostureView interface {
 	keeperView
 	coverageView
 	planner
+	changesView
 }
 
 // planner says up to when somebody has planned slots: a running daemon plans
@@ -141,6 +147,9 @@ func Posture(ctx context.Context, view PostureView, now time.Time) (Status, erro
 	if p.unpruned, err = view.Unpruned(ctx); err != nil {
 		return Status{}, fmt.Errorf("read what has not been pruned: %w", err)
 	}
+	if p.changes, err = changesOf(ctx, view, inv, now); err != nil {
+		return Status{}, err
+	}
 	if p.media, err = p.onMedia(ctx, view); err != nil {
 		return Status{}, err
 	}
@@ -162,16 +171,17 @@ type posture struct {
 	planned    time.Time // slots are made up to here
 	controls   map[string]catalog.Control
 	shrunk     map[string]catalog.RunShrank
-	unpruned   map[string]time.Time            // by target: the first deletion whose space was not freed since
-	covered    map[string]catalog.Coverage     // by target, of the last period
-	compared   catalog.Comparison              // of the tables with the ledger, the newest
-	lights     map[string]State                // of the targets
-	bad        map[string]time.Time            // by job: when its newest backup failed a test that no pass has answered
-	suspect    map[string]time.Time            // by target: when a restore test last got damaged data from it, not read whole since
-	challenges map[string]catalog.ChallengeRow // by target
-	renewals   map[string]catalog.LocksRenewed // by target
-	owed       map[[2]string]time.Time         // by job and target: the newest copy there
-	media      map[string]MediumStatus         // by target
+	unpruned   map[string]time.Time              // by target: the first deletion whose space was not freed since
+	covered    map[string]catalog.Coverage       // by target, of the last period
+	compared   catalog.Comparison                // of the tables with the ledger, the newest
+	lights     map[string]State                  // of the targets
+	bad        map[string]time.Time              // by job: when its newest backup failed a test that no pass has answered
+	suspect    map[string]time.Time              // by target: when a restore test last got damaged data from it, not read whole since
+	challenges map[string]catalog.ChallengeRow   // by target
+	renewals   map[string]catalog.LocksRenewed   // by target
+	owed       map[[2]string]time.Time           // by job and target: the newest copy there
+	media      map[string]MediumStatus           // by target
+	changes    map[string][]catalog.ConfigChange // by job
 }
 
 // reasons collects why a light is not green.
@@ -309,6 +319,8 @@ func (p *posture) jobs(states []catalog.JobState) []JobStatus {
 		p.tested(a, j, &r)
 		p.due(j, &r)
 		p.places(a, j, &r)
+		p.explained(&status, &r)
+		status.Uncompared, status.FactsLeftOut = j.LastUncompared, j.LastUnread
 		status.State, status.Why = r.result()
 		out = append(out, status)
 	}

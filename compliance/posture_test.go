@@ -25,6 +25,19 @@ type kept struct {
 	renewals   map[string]catalog.LocksRenewed
 	copied     time.Time // newest copy of any job on any target
 	media      map[string]catalog.MediumState
+	changes    map[string][]catalog.ConfigChange
+}
+
+// changed makes the job one whose configuration changed at an instant, in two files.
+func (k *kept) changed(t *testing.T, on string) {
+	t.Helper()
+	k.inv.Assets[0].Source = "config"
+	k.controls["config"] = catalog.Control{ControlFinished: catalog.ControlFinished{Source: "config", Caught: true}}
+	k.changes = map[string][]catalog.ConfigChange{testJob: {{ConfigChanged: catalog.ConfigChanged{Job: testJob, Added: 1, Changed: 1}, At: at(t, on)}}}
+}
+
+func (k kept) ConfigChanges(context.Context, time.Time) (map[string][]catalog.ConfigChange, error) {
+	return k.changes, nil
 }
 
 func (k kept) Coverage(ctx context.Context, target string, from, asOf time.Time) (catalog.Coverage, error) {
@@ -220,6 +233,12 @@ func TestPosture(t *testing.T) {
 		{"the tables were compared long ago", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
 			k.compared.At = at(t, "2026-05-17")
 		}, Warning, "last compared"},
+		{"a change waits for a word", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.changed(t, "2026-05-14")
+		}, Good, ""},
+		{"a change has waited too long", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) {
+			k.changed(t, "2026-05-12")
+		}, Warning, "2 files changed and not explained since 2026-05-12"},
 		{"no job at all", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv.Assets = nil }, Warning, "no job"},
 		{"no inventory yet", func(k *kept, _ *catalog.JobState, _ *catalog.TargetState) { k.inv = catalog.InventoryAt{} }, NoIdea, "no inventory"},
 	}

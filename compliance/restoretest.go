@@ -293,7 +293,7 @@ func (e *evaluation) failedSince(tests testFacts) time.Time {
 // not all facts were known.
 const (
 	slowRestore   = "rto"
-	tablesSkipped = "tables not compared"
+	tablesSkipped = catalog.AssertionUncompared
 )
 
 func brokenAssertion(t catalog.Test) string {

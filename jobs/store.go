@@ -96,7 +96,7 @@ func (r *Runner) keepFacts(ctx context.Context, fin *catalog.RunFinished, facts 
 	if err != nil {
 		return err
 	}
-	fin.Facts = &catalog.Blob{SHA256: sum, Count: len(facts)}
+	fin.Facts = &catalog.Blob{SHA256: sum, Count: len(facts), Unread: sources.Unread(facts)}
 	return nil
 }
 

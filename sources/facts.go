@@ -178,6 +178,17 @@ func Compare(want, got []Fact) []Tally {
 	return all
 }
 
+// Unread returns of how many tables, or files, not all facts could be taken.
+func Unread(facts []Fact) int {
+	of := map[[2]string]bool{}
+	for _, f := range facts {
+		if f.Kind == FactUnread {
+			of[[2]string{f.Part, f.Of}] = true
+		}
+	}
+	return len(of)
+}
+
 // comparable reports whether a kind of fact can be held against restored data.
 func comparable(kind string) bool {
 	return !slices.Contains([]string{FactSkipped, FactUnread, FactSample, FactConsistency, FactRest, FactSettled}, kind)

@@ -20,7 +20,8 @@ import (
 )
 
 const statusHelp = `status shows how things stand now: for every job the newest good backup, the
-last restore test and what is due. It reads kept state only and may be run at any
+last restore test and what is due; beside that, how many changes of a configuration
+nobody has explained and what could not be compared. It reads kept state only and may be run at any
 time beside the daemon.
 
 Exit status: 0 good, 1 warning, 2 failing, 3 unknown.`
@@ -187,7 +188,7 @@ func printStatus(s compliance.Status, loc *time.Location) {
 		if j.Running != "" {
 			verdict += " (running)"
 		}
-		t.row(j.Job, string(j.State), when(j.LastGood, loc), when(j.LastTest, loc), orDash(verdict), when(j.NextDue, loc), j.Why)
+		t.row(j.Job, string(j.State), when(j.LastGood, loc), when(j.LastTest, loc), orDash(verdict), when(j.NextDue, loc), remarked(j))
 		t.colour(1, stateColour(string(j.State)))
 	}
 	t.print(os.Stdout)
@@ -198,6 +199,27 @@ func printStatus(s compliance.Status, loc *time.Location) {
 		t.colour(1, stateColour(string(x.State)))
 	}
 	t.print(os.Stdout)
+}
+
+// remarked adds to why a light is not green what to know beside it.
+func remarked(j compliance.JobStatus) string {
+	var all []string
+	if j.Why != "" {
+		all = append(all, j.Why)
+	}
+	for _, one := range []struct {
+		n    int
+		text string
+	}{
+		{j.Unexplained, "%d changed file(s) not explained yet"},
+		{j.Uncompared, "%d table(s) not compared in the last test"},
+		{j.FactsLeftOut, "not all facts taken of %d table(s) or file(s)"},
+	} {
+		if one.n > 0 {
+			all = append(all, fmt.Sprintf(one.text, one.n))
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 func orDash(s string) string {

@@ -140,14 +140,15 @@ type Source struct {
 
 	// Patterns of what to leave out, as restic's --exclude takes them.
 	// Example: exclude = ["*.tmp", "/srv/ho-so/cache"]
-	Exclude []string `toml:"exclude,omitempty" of:"files|config"`
+	// Those of an image with the method system-tree are of paths as that system has them.
+	Exclude []string `toml:"exclude,omitempty" of:"files|config|image"`
 
 	// Whether to stay on the file systems of paths.
 	// Example: one_file_system = true
 	OneFileSystem bool `toml:"one_file_system,omitempty" of:"files|config" default:"false"`
 
 	// How many facts are taken for the comparison after a restore. Files:
-	// "sampled" (the default) or "full" hashes; config always "full". Databases: "full" (the default)
+	// "sampled" (the default) or "full" hashes, as with the method system-tree; config always "full". Databases: "full" (the default)
 	// or only "counts" of rows; redis: "sampled" (the default), "full" or "counts".
 	// Example: facts = "full"
 	Facts string `toml:"facts,omitempty" enum:"sampled|full|counts"`
@@ -168,7 +169,8 @@ type Source struct {
 	Canary string `toml:"canary,omitempty" of:"postgres|mariadb"`
 
 	// Absolute path of the database file; of an image, the disk, the partition, the
-	// volume, or the raw or qcow2 file.
+	// volume, or the raw or qcow2 file; with the method system-tree, where the root of the
+	// system is mounted, and / when nothing is said.
 	// Example: path = "/srv/app/app.db"
 	Path string `toml:"path,omitempty" need:"sqlite" of:"sqlite|image"`
 
@@ -176,10 +178,10 @@ type Source struct {
 	Guest *Guest `toml:"guest,omitempty" of:"image"`
 
 	// How an image is held still. offline, the default, refuses what is in use or open
-	// for writing. snapshot takes a snapshot of an LVM volume, reads that and drops it;
-	// with guest it is the default, and there is no other.
-	// crash takes a disk in use as after a power cut, with its free space, and says so
-	// in every report.
+	// for writing. snapshot takes a snapshot of an LVM volume, with the method system-tree
+	// of btrfs too, reads that and drops it; with guest it is the default, and there is no
+	// other. crash takes a disk in use as after a power cut, with its free space, or files
+	// as they change, and says so in every report.
 	// Example: consistency = "snapshot"
 	Consistency string `toml:"consistency,omitempty" of:"image" enum:"offline|snapshot|crash"`
 
@@ -229,9 +231,10 @@ type Source struct {
 	// with REPLICATION; mariabackup needs PROCESS, LOCK TABLES and BINLOG MONITOR too,
 	// and a server on this machine whose data folder can be read. An oracle source
 	// knows datapump, its default, and rman, which runs on the server as one of the
-	// database's administrators.
+	// database's administrators. An image is made of blocks, the default, or with
+	// system-tree of all files of a system and what a disk needs besides to boot them.
 	// Example: method = "basebackup"
-	Method string `toml:"method,omitempty" of:"postgres|mariadb|oracle" enum:"dump|basebackup|mariabackup|datapump|rman"`
+	Method string `toml:"method,omitempty" of:"postgres|mariadb|oracle|image" enum:"dump|basebackup|mariabackup|datapump|rman|blocks|system-tree"`
 
 	// The name of the database. Exactly one of database, databases and all is set,
 	// and none is needed where the method is of the whole server. For oracle it is the

@@ -129,8 +129,7 @@ func (c checker) source(j *Job, n *node) {
 			c.apart(j, n, "path", s.Path)
 		}
 	case "image":
-		c.image(j, s, n)
-		c.factsFiles(s, n)
+		c.imageMethod(j, s, n)
 	case "postgres":
 		c.server(s, n)
 	case "mariadb":
@@ -171,6 +170,9 @@ func (c checker) facts(s *Source, n *node) {
 		modes = []string{"counts"}
 	case "image":
 		modes = []string{"full"}
+		if s.Method == SystemTree {
+			modes = []string{"sampled", "full"}
+		}
 	case "redis":
 		modes = []string{"sampled", "full", "counts"}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,6 +31,9 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 	case "command":
 		return r.program(s)
 	case "image":
+		if s.Method == config.SystemTree {
+			return r.systemTree(job), nil
+		}
 		return diskImage(s, r.Now), nil
 	case "config":
 		return r.configuration(s)
@@ -83,6 +87,19 @@ func diskImage(s config.Source, now func() time.Time) *sources.Image {
 		i.Guest = &guest.Machine{QMP: g.QMP, Device: g.Device, Agent: g.Agent}
 	}
 	return i
+}
+
+// systemTree makes the source of a system's files. What we write ourselves is left out:
+// a backup must not hold the ones before.
+func (r *Runner) systemTree(job config.Job) sources.Source {
+	s := job.Source
+	skip := []string{r.Config.Paths.Scratch, StatePath(r.Config, "cache")}
+	for _, t := range r.Config.Targets {
+		if (t.Type == "local" || t.Type == "removable") && filepath.IsAbs(t.Path) {
+			skip = append(skip, t.Path)
+		}
+	}
+	return &sources.SystemTree{Path: s.Path, Consistency: s.Consistency, Exclude: s.Exclude, Skip: skip, FactsMode: s.Facts, Now: r.Now}
 }
 
 // program makes the source of a program's output.

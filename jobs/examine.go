@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"saoluu/config"
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/sources"
@@ -54,7 +55,7 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		if err := r.examineRetention(job); err != nil {
 			all = append(all, Examined{fmt.Sprintf("job %q: retention", name), err})
 		}
-		if job.Source.Type == "image" {
+		if job.Source.Type == "image" && job.Source.Method != config.SystemTree {
 			err := disk.CanShow()
 			if err != nil { // it is saved all the same
 				err = fault.New(fault.Unknown, "saved as one stream, which grows faster", err, fault.HintOf(err))

@@ -23,6 +23,7 @@ var methods = map[string]string{
 	"config":              "sao lưu cấu hình: tệp, kết quả lệnh chỉ đọc, cấu hình thiết bị mạng qua SSH; lưu mọi phiên bản khác nhau",
 	"command":             "chương trình kết xuất của đơn vị",
 	"image":               "ảnh đĩa theo khối cố định 64 KiB, bỏ vùng trống của hệ thống tệp",
+	"image system-tree":   "sao lưu toàn bộ hệ thống ở mức tệp, kèm sơ đồ đĩa và mã khởi động để dựng lại đĩa",
 	"sqlite":              "bản sao nhất quán của tệp CSDL",
 	"mariadb mariabackup": "bản sao vật lý toàn bộ máy chủ bằng mariabackup",
 	"mariadb":             "kết xuất logic bằng mariadb-dump trong một ảnh chụp nhất quán",

@@ -17,6 +17,7 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/sources/disk"
 	"saoluu/sources/guest"
+	"saoluu/sources/system"
 )
 
 // Parts of an image.
@@ -313,8 +314,13 @@ func IsImageTree(source, part, file string) bool {
 }
 
 // CleanUp takes away what a run that was killed left outside of its scratch folder,
-// which it names: mounts of images, snapshots of volumes, and what virtual machines do
-// for us.
+// which it names: mounts of images and systems, snapshots of volumes, and what virtual
+// machines do for us.
 func CleanUp(ctx context.Context, scratch string) error {
-	return errors.Join(disk.Detach(ctx, scratch), dropSnapshot(ctx, scratch), guest.Drop(ctx, scratch))
+	// A snapshot that is mounted cannot be dropped.
+	err := errors.Join(disk.Detach(ctx, scratch), system.CleanUp(scratch))
+	if err == nil {
+		err = dropSnapshots(ctx, scratch)
+	}
+	return errors.Join(err, guest.Drop(ctx, scratch))
 }

@@ -3,7 +3,6 @@ package sources
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +52,16 @@ func (t *taking) layout(ctx context.Context, scratch string) (Part, error) {
 		return Part{}, err
 	}
 	texts := map[string][]byte{"disk.json": append(about, '\n')}
-	for name, argv := range t.layoutTexts() {
+	if t.image.Device {
+		texts["efivars.txt"] = efiVariables()
+	}
+	return Part{Name: PartLayout, Root: dir}, keepTexts(ctx, dir, t.layoutTexts(), texts)
+}
+
+// keepTexts writes into a folder what programs say, and further texts. A program that is
+// missing or fails is left out.
+func keepTexts(ctx context.Context, dir string, programs map[string][]string, texts map[string][]byte) error {
+	for name, argv := range programs {
 		program, err := command.LookPath(argv[0])
 		if err != nil {
 			continue
@@ -62,24 +70,21 @@ func (t *taking) layout(ctx context.Context, scratch string) (Part, error) {
 			Argv: append([]string{program}, argv[1:]...), Env: []string{"PATH=" + plainPath, "LC_ALL=C.UTF-8"},
 		}, maxLayout)
 		if ctx.Err() != nil {
-			return Part{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if err == nil && len(out) > 0 {
 			texts[name] = out
 		}
-	}
-	if t.image.Device {
-		texts["efivars.txt"] = efiVariables()
 	}
 	for name, text := range texts {
 		if len(text) == 0 {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			return Part{}, errors.Join(scratchError(scratch, err))
+			return scratchError(dir, err)
 		}
 	}
-	return Part{Name: PartLayout, Root: dir}, nil
+	return nil
 }
 
 // efiVariables lists the names of the firmware's variables; nil on a machine without.

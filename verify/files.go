@@ -50,6 +50,9 @@ func (f *files) partFacts(ctx context.Context, p restoredPart, want []sources.Fa
 		if f.request.Source == "config" {
 			return sources.ConfigFacts(ctx, p.dir, want)
 		}
+		if f.request.isSystem() {
+			return sources.SystemTreeFacts(ctx, p.Part, p.dir, want)
+		}
 		return sources.TreeFacts(ctx, p.dir, want)
 	}
 	sum, err := fileSum(ctx, p.file)

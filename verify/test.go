@@ -124,6 +124,11 @@ func (r Request) isCluster() bool {
 	return r.Source == "postgres" && slices.ContainsFunc(r.Parts, func(p PartCopy) bool { return sources.IsCluster(p.Part) })
 }
 
+// isSystem reports whether the copy is the files of a system.
+func (r Request) isSystem() bool {
+	return slices.ContainsFunc(r.Parts, func(p PartCopy) bool { return sources.IsSystem(r.Source, p.Part) })
+}
+
 // isStream tells a stream from a tree.
 func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDatabase() }
 
@@ -207,6 +212,9 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 		}
 		return &files{examination: x, parts: restored}, nil
 	case "image":
+		if x.request.isSystem() {
+			return &files{examination: x, parts: restored}, nil
+		}
 		return newImage(x, restored)
 	default:
 		return &files{examination: x, parts: restored}, nil

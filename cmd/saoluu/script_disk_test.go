@@ -20,10 +20,11 @@ import (
 //	disk pull NAME          takes it away although it may be mounted
 //	disk kill NAME          its file system fails as when the plug is pulled in use
 //	disk clone NAME OTHER   OTHER gets the content of NAME, which is not plugged in
+//	disk owned FILE         what the script mounts of FILE by loop devices is taken away at its end
 //	disk bootable FILE KIND makes a file of a disk that boots: scripts/boot-disk.sh
 func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: disk make|plug|pull|kill|clone|bootable NAME")
+		ts.Fatalf("usage: disk make|plug|pull|kill|clone|owned|bootable NAME")
 	}
 	if os.Getuid() != 0 {
 		ts.Fatalf("disks are mounted by root; run as root, or leave these scripts out")
@@ -44,6 +45,8 @@ func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 		script, err := filepath.Abs("../../scripts/boot-disk.sh")
 		ts.Check(err)
 		tool(ts, script, args[2], ts.MkAbs(args[1]))
+	case "owned":
+		ts.Defer(func() { pullDisk(ts, ts.MkAbs(args[1])) })
 	case "clone":
 		tool(ts, "cp", image, ts.MkAbs(filepath.Join(".disks", args[2])))
 		ts.Defer(func() { pullDisk(ts, ts.MkAbs(filepath.Join(".disks", args[2]))) })

@@ -1,0 +1,128 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"saoluu/internal/fault"
+)
+
+// Describe completes the layout and writes it, and the code of boot loaders, into a
+// folder that is empty. What a rebuilt system would lack is among its Uncovered; the
+// error of the second result says what it must not lack.
+func (h *Held) Describe(ctx context.Context, dir string) (lacks error, err error) {
+	l := &h.Layout
+	if l.Disk.Table.Kind != "none" {
+		if l.Disk.Dump, err = tool(ctx, "fdisk", "sfdisk", "--dump", "--", l.Disk.Path); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.describeAll(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.keepCode(dir); err != nil {
+		return nil, err
+	}
+	l.Firmware = h.firmware()
+	l.Loaders = h.loaders(dir)
+	l.SwapFiles = h.swapFiles()
+	l.OS = h.os()
+	lacks = h.wanted()
+	text, err := l.Encode()
+	if err != nil {
+		return lacks, err
+	}
+	return lacks, os.WriteFile(filepath.Join(dir, LayoutFile), text, 0o600)
+}
+
+// wanted fails for a file system that the system mounts at boot and that is not mounted:
+// its mount point is then an empty folder, and a backup of it would be called good.
+func (h *Held) wanted() error {
+	var problems []error
+	for _, e := range fstab(h.text("/etc/fstab")) {
+		if !strings.HasPrefix(e.at, "/") || !strings.HasPrefix(e.spec, "UUID=") && !strings.HasPrefix(e.spec, "LABEL=") && !strings.HasPrefix(e.spec, "PART") && !strings.HasPrefix(e.spec, "/dev/") {
+			continue
+		}
+		if _, mounted := h.mountAt(e.at); mounted || slices.ContainsFunc(h.Layout.Uncovered, func(u Uncovered) bool { return u.What == e.at }) {
+			continue
+		}
+		if slices.ContainsFunc(h.Layout.FileSystems, func(f FileSystem) bool { return f.Mount == e.at && h.keptWhole(f.Partition) }) {
+			continue
+		}
+		h.Layout.Uncovered = append(h.Layout.Uncovered, Uncovered{e.at, e.spec + " of its fstab is not mounted"})
+		if !e.optional() {
+			problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("system %q", h.Root), fmt.Errorf("%q is in its fstab and not mounted", e.at), fmt.Sprintf("mount %q", filepath.Join(h.Root, e.at))))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// keptWhole reports whether a partition was saved as it is.
+func (h *Held) keptWhole(number int) bool {
+	return slices.ContainsFunc(h.Layout.Code, func(c Code) bool { return c.What == CodeESP && c.Partition == number })
+}
+
+// swapFiles are files that the system swaps to: by its fstab, and where it is this
+// machine's own by what it does now.
+func (h *Held) swapFiles() []SwapFile {
+	var paths []string
+	for _, e := range fstab(h.text("/etc/fstab")) {
+		if e.kind == typeSwap && strings.HasPrefix(e.spec, "/") && !strings.HasPrefix(e.spec, "/dev/") {
+			paths = append(paths, filepath.Clean(e.spec))
+		}
+	}
+	if text, err := os.ReadFile("/proc/swaps"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "file" {
+				if at, in := h.Inside(strings.ReplaceAll(fields[0], `\040`, " ")); in {
+					paths = append(paths, at)
+				}
+			}
+		}
+	}
+	var all []SwapFile
+	slices.Sort(paths)
+	for _, path := range slices.Compact(paths) {
+		if st, err := os.Lstat(filepath.Join(h.Tree, path)); err == nil && st.Mode().IsRegular() {
+			all = append(all, SwapFile{path, st.Size()})
+		}
+	}
+	return all
+}
+
+// os reads what the system says of itself.
+func (h *Held) os() OS {
+	text := h.text("/etc/os-release")
+	if text == "" {
+		text = h.text("/usr/lib/os-release")
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(text) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			said[key] = strings.Trim(value, `"'`)
+		}
+	}
+	o := OS{ID: said["ID"], Version: said["VERSION_ID"], Name: said["PRETTY_NAME"]}
+	for _, dir := range []string{"/lib/modules", "/usr/lib/modules"} {
+		for _, path := range h.names(dir) {
+			o.Kernels = append(o.Kernels, filepath.Base(path))
+		}
+	}
+	slices.Sort(o.Kernels)
+	o.Kernels = slices.Compact(o.Kernels)
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		o.Arch = unix.ByteSliceToString(u.Machine[:])
+		if h.Root == "/" {
+			o.Running = unix.ByteSliceToString(u.Release[:])
+		}
+	}
+	return o
+}

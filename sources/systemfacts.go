@@ -1,0 +1,73 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"saoluu/sources/system"
+)
+
+// ReadLayout reads the layout of a system from the folder with its part.
+func ReadLayout(dir string) (*system.Layout, error) {
+	text, err := os.ReadFile(filepath.Join(dir, system.LayoutFile))
+	if err != nil {
+		return nil, err
+	}
+	return system.Decode(text)
+}
+
+// layoutFacts are what is true of the layout of a system: what it says, and the files
+// beside it.
+func layoutFacts(ctx context.Context, dir string) ([]Fact, error) {
+	l, err := ReadLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	facts := []Fact{{Kind: FactSystem, Of: "os", Value: strings.TrimSpace(fmt.Sprintf("%s (%s); kernels: %s", l.OS.Name, l.OS.ID, strings.Join(l.OS.Kernels, " ")))}}
+	for _, f := range l.FileSystems {
+		facts = append(facts, Fact{Kind: FactFileSystem, Of: strings.TrimSpace(strconv.Itoa(f.Partition) + " " + f.Volume), Value: strings.TrimSpace(f.Type + " " + f.UUID)})
+	}
+	facts = append(facts, TableFacts(l.Disk.Table)...)
+	files, err := filepath.Glob(filepath.Join(dir, "*.bin"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range append(files, filepath.Join(dir, system.LayoutFile)) {
+		file, info, err := openPlain(path)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := digest(ctx, file, info.Size())
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, err
+		}
+		facts = append(facts, Fact{Kind: FactSHA256, Of: "/" + filepath.Base(path), Value: sum})
+	}
+	for _, u := range l.Uncovered {
+		facts = append(facts, Fact{Kind: FactSkipped, Of: u.What, Value: u.Why})
+	}
+	return ofPart(PartLayout, facts), nil
+}
+
+// SystemTreeFacts returns what is true of a part of a system restored below root, for every
+// fact in want.
+func SystemTreeFacts(ctx context.Context, part, root string, want []Fact) ([]Fact, error) {
+	if part != PartLayout {
+		return TreeFacts(ctx, root, want)
+	}
+	got, err := layoutFacts(ctx, root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // all of it is missing
+	}
+	return slices.DeleteFunc(got, func(f Fact) bool { return f.Kind == FactSkipped }), err
+}
+
+// IsSystem reports whether a part of a run holds the files of a system.
+func IsSystem(source, part string) bool { return source == "image" && part == PartSystem }

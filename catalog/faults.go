@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"modernc.org/sqlite"
@@ -27,6 +28,9 @@ func classify(op string, err error) error {
 		return fault.New(fault.Denied, op, err, "run as the user of the service")
 	}
 	var engine *sqlite.Error
+	if !errors.As(err, &engine) && strings.Contains(err.Error(), mistyped) {
+		return fault.New(fault.Damaged, op, err, rebuildHint)
+	}
 	if !errors.As(err, &engine) {
 		return fault.New(fault.KindOf(err), op, err, "")
 	}
@@ -46,6 +50,10 @@ func classify(op string, err error) error {
 	}
 	return fault.New(fault.Failed, op, err, "")
 }
+
+// mistyped is what database/sql says of a value that is not of its column's type. The
+// tables are STRICT, so that only a damaged file has one.
+const mistyped = "sql: Scan error on column"
 
 const spaceHint = "free space on the file system of the state folder"
 

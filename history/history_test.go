@@ -82,6 +82,32 @@ var secrets = []struct{ line, secret string }{
 	{"x = 9f86d081884c7d659a2feaa0c55ad015", "9f86d081"},
 	{"  wpa-psk hoaphuong", "hoaphuong"},
 	{"Authorization: Basic YXBwOmhvYQ==", "YXBwOmhvYQ"},
+	{"define('DB_PASSWORD', 'hoaphuong');", "hoaphuong"},
+	{"$cfg['Servers'][$i]['password'] = 'hoaphuong';", "hoaphuong"},
+	{"$config['des_key'] = 'hoaphuong';", "hoaphuong"},
+	{"$dbpass='hoaphuong';", "hoaphuong"},
+	{"smtp_pass = hoaphuong", "hoaphuong"},
+	{"'password' => 'hoaphuong',", "hoaphuong"},
+	{"<password>hoaphuong</password>", "hoaphuong"},
+	{`<entry key="db.password">hoaphuong</entry>`, "hoaphuong"},
+	{`  "password" : "hoaphuong",`, "hoaphuong"},
+	{"dbpwd: hoaphuong", "hoaphuong"},
+	{"rootpw hoaphuong", "hoaphuong"},
+	{"wep_key0=hoaphuong", "hoaphuong"},
+	{"define('AUTH_SALT', 'hoaphuong');", "hoaphuong"},
+	{"0 1 * * * root mysql -u root -phoaphuong qlvb", "hoaphuong"},
+	{"0 1 * * * root curl -s -u app:hoaphuong https://so.example/", "hoaphuong"},
+	{"sshpass -p hoaphuong ssh may", "hoaphuong"},
+	{"Environment=A=1 TOKEN=hoaphuong", "hoaphuong"},
+	{`bob Cleartext-Password := "hoaphuong"`, "hoaphuong"},
+	{"//nas/so /mnt cifs username=u,password=hoaphuong 0 0", "hoaphuong"},
+	{"openssl rsa -passin pass:hoaphuong", "hoaphuong"},
+	{`"app" "md5d41d8cd98f00b204e9800998ecf8427e"`, "d41d8cd9"},
+	{"snmp-server host 10.0.0.9 version 2c noibo", "noibo"},
+	{"snmp-server user u g v3 auth sha hoaphuong priv aes 128 bachdang", "hoaphuong"},
+	{"snmp-server user u g v3 auth sha hoaphuong priv aes 128 bachdang", "bachdang"},
+	{" standby 1 authentication text noibo", "noibo"},
+	{"rocommunity noibo 10.0.0.0/8", "noibo"},
 }
 
 func TestSecretsAreMasked(t *testing.T) {
@@ -111,7 +137,8 @@ func TestTheRestIsShown(t *testing.T) {
 	for _, line := range []string{
 		"listen 443 ssl;", "PasswordAuthentication no", "PermitRootLogin prohibit-password", "ssl_certificate_key /etc/ssl/private/site.pem;",
 		"UUID=1b2c3d4e-1111-2222-3333-444455556666 / ext4 defaults 0 1", "net.ipv4.conf.all.send_redirects = 0",
-		"hostname bien", " ip address 192.0.2.1 255.255.255.0", "interface GigabitEthernet0/1", "include /usr/share/nginx/Modules-Enabled/50-mod-http.conf;",
+		"proxy_pass http://127.0.0.1:8080;", "fastcgi_pass unix:/run/php.sock;", "proxy_cache_bypass $cookie_x;", "cp a b && mysql -u root qlvb",
+		"thu:x:1999:1999::/home/thu:/bin/bash", "curl -s https://so.example/", "hostname bien", " ip address 192.0.2.1 255.255.255.0", "interface GigabitEthernet0/1", "include /usr/share/nginx/Modules-Enabled/50-mod-http.conf;",
 		"linux-image-6.1.0-18-amd64\t6.1.76-1\tamd64\tii", "HostKey /etc/ssh/ssh_host_ed25519_key",
 	} {
 		if got := Mask(line)[0]; got != line {

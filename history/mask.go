@@ -18,11 +18,18 @@ const hidden = "***"
 var (
 	// named is a word for a secret and what stands after it on the line. The word may be
 	// part of a longer one: DB_PASSWORD, snmp-community, wpa2-pre-shared-key.
-	named = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd|phrase|code)|\bpass|requirepass|masterauth|bindpw|\bpwd|secret|community|token|api[_-]?key|private[_-]?key|access[_-]?key|auth[_-]?key|encryption[_-]?key|pre-?shared-?key|\bpsk|keystring|key-string|credential|authorization)[\w.-]*["']?)(\s*[:=]\s*|\s+)(\S.*)$`)
+	named = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd|phrase|code)|\b\w*pass|\w*pwd|\w*pw|secret|community|token|[_-]salt|` +
+		`(?:api|private|access|auth|encryption|account|app|des|master|session|signing|cookie|license|shared|wep)[_-]?key|pre-?shared-?key|\bpsk|keystring|key-string|credential|authorization)[\w.-]*["'\])}]*)` +
+		`(\s*(?:=>|:=|[:=,>])\s*|\s+)(\S.*)$`)
+	// passes are words that end like one for a secret and have an address or a switch after them.
+	passes = regexp.MustCompile(`(?i)(?:proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|bypass$|compass$`)
 	// keyed is how devices give a key to a protocol.
 	keyed = regexp.MustCompile(`(?i)\b(key(?:-id)?(?:\s+\d{1,3})?(?:\s+(?:md5|ascii|hex|encrypted))?)\s+("[^"]*"|[^\s/"]\S{3,})`)
+	// typed are secrets among the arguments of programs, and beside protocols that devices speak.
+	typed = regexp.MustCompile(`(?i)(\bmysql\w*\b.*?\s-p|\bmariadb\S*\b.*?\s-p|\b(?:curl|wget)\b.*?\s(?:-u|--user)[ =]?["']?[^\s:]+:|` +
+		`\b(?:auth|priv)\s+(?:md5|sha\d*|3?des|aes)\s+(?:\d+\s+)?|\bsnmp-server\s+host\b.*?\sversion\s+[12]c?\s+|\bauthentication\s+text\s+)([^\s"']+)`)
 	// crypted are hashes of passwords as crypt(5), Apache, LDAP, FortiOS and Junos write them.
-	crypted = regexp.MustCompile(`\$(?:1|2[abxy]?|5|6|7|8|9|y|gy|md5|sha1|apr1|argon2\w*|scrypt|pbkdf2\S{0,12})\$[^\s"';,]+|\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2\S{0,12})\}\S+|\bENC \S+`)
+	crypted = regexp.MustCompile(`\$(?:1|2[abxy]?|5|6|7|8|9|y|gy|md5|sha1|apr1|argon2\w*|scrypt|pbkdf2\S{0,12})\$[^\s"';,]+|\{(?:S?SHA\d*|S?MD5|CRYPT|PBKDF2\S{0,12})\}\S+|\bENC \S+|\bmd5[0-9a-f]{32}\b`)
 	// inAddress is a password in an address.
 	inAddress = regexp.MustCompile(`(://[^\s/:@"']*:)[^\s/@"']+@`)
 	// token is a run of characters that keys are written in.
@@ -40,7 +47,7 @@ var (
 )
 
 // holders are files that hold secrets and little else: nothing of them is shown.
-var holders = regexp.MustCompile(`(?i)^(g?shadow-?|opasswd|.*secrets?(\.\w+)?|.*[^/]passwd|\.?pgpass(\.conf)?|\.?netrc|\.my\.cnf|debian\.cnf|.*\.(key|jks|p12|pfx|kdb|keytab)|id_(rsa|dsa|ecdsa|ed25519)|.*credentials?(\.\w+)?|.*htpasswd.*|ssh_host_\w+_key)$`)
+var holders = regexp.MustCompile(`(?i)^(g?shadow-?|opasswd|.*secrets?(\.\w+)?|.*[^/]passwd|passwd\.\w+|userlist\.txt|\.?pgpass(\.conf)?|\.?netrc|\.my\.cnf|debian\.cnf|.*\.(key|jks|p12|pfx|kdb|keytab)|id_(rsa|dsa|ecdsa|ed25519)|.*credentials?(\.\w+)?|.*htpasswd.*|ssh_host_\w+_key)$`)
 
 // withheld reports whether nothing of a file may be shown.
 func withheld(file string) bool { return holders.MatchString(path.Base(file)) }
@@ -99,6 +106,7 @@ func (m *masker) inside(line string) string {
 	if at := named.FindStringSubmatchIndex(line); at != nil {
 		value := strings.TrimSpace(line[at[6]:at[7]])
 		switch {
+		case passes.MatchString(line[at[2]:at[3]]):
 		case plain.MatchString(value), strings.HasPrefix(value, "/"):
 		case value == "|" || value == ">" || value == "|-" || value == ">-" || value == "{" || value == "[":
 			m.deeper = len(line) - len(strings.TrimLeft(line, " \t"))
@@ -106,6 +114,7 @@ func (m *masker) inside(line string) string {
 			line = line[:at[6]] + hidden
 		}
 	}
+	line = typed.ReplaceAllString(line, "${1}"+hidden)
 	line = keyed.ReplaceAllString(line, "${1} "+hidden)
 	return token.ReplaceAllStringFunc(line, func(word string) string {
 		if looksRandom(word) {

@@ -8,6 +8,7 @@ package history
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -27,6 +28,7 @@ type Change struct {
 	Path   string   `json:"path"`
 	Kind   string   `json:"change"`           // one of the words above
 	What   []string `json:"what,omitempty"`   // with Changed: content, mode, owner, link
+	How    []string `json:"how,omitempty"`    // of mode, owner and link: what it was and is
 	Before string   `json:"before,omitempty"` // SHA-256 of the content; empty: there was none, or it is not known
 	After  string   `json:"after,omitempty"`
 }
@@ -55,18 +57,26 @@ func Compare(before, after []sources.Fact) []Change {
 		case !there && !old.folder():
 			all = append(all, Change{Part: at.part, Path: at.path, Kind: Removed, Before: old.sum})
 		case there:
-			if what := differs(old, now); len(what) > 0 {
-				all = append(all, Change{Part: at.part, Path: at.path, Kind: Changed, What: what, Before: old.sum, After: now.sum})
+			if what, how := differs(old, now); len(what) > 0 {
+				all = append(all, Change{Part: at.part, Path: at.path, Kind: Changed, What: what, How: how, Before: old.sum, After: now.sum})
 			}
 		}
 	}
 	for at, now := range is {
 		if _, there := was[at]; !there && !now.folder() {
-			all = append(all, Change{Part: at.part, Path: at.path, Kind: Added, After: now.sum})
+			all = append(all, Change{Part: at.part, Path: at.path, Kind: Added, How: now.leads(), After: now.sum})
 		}
 	}
 	slices.SortFunc(all, func(a, b Change) int { return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Path, b.Path)) })
 	return all
+}
+
+// leads says where a link leads to.
+func (v version) leads() []string {
+	if v.link == "" {
+		return nil
+	}
+	return []string{"link " + v.link}
 }
 
 type place struct{ part, path string }
@@ -101,10 +111,9 @@ func versions(facts []sources.Fact) map[place]version {
 	return all
 }
 
-// differs names what is another now. What is known of one of the two alone is no
+// differs names what is another now, and says how. What is known of one of the two alone is no
 // difference, but for the content.
-func differs(old, now version) []string {
-	var what []string
+func differs(old, now version) (what, how []string) {
 	content := old.sum != now.sum
 	if old.settled != "" && now.settled != "" {
 		content = old.settled != now.settled
@@ -115,7 +124,8 @@ func differs(old, now version) []string {
 	for _, one := range []struct{ name, old, now string }{{"mode", old.mode, now.mode}, {"owner", old.owner, now.owner}, {"link", old.link, now.link}} {
 		if one.old != one.now && one.old != "" && one.now != "" {
 			what = append(what, one.name)
+			how = append(how, fmt.Sprintf("%s %s -> %s", one.name, one.old, one.now))
 		}
 	}
-	return what
+	return what, how
 }

@@ -34,12 +34,12 @@ func TestCompare(t *testing.T) {
 		fact(sources.FactSHA256, "/etc/come", "8"), fact(sources.FactFiles, "", "8"),
 	}
 	want := []Change{
-		{"paths", "/etc/busy", Changed, []string{"content"}, "4", ""},
-		{"paths", "/etc/come", Added, nil, "", "8"},
-		{"paths", "/etc/gone", Removed, nil, "2", ""},
-		{"paths", "/etc/link", Changed, []string{"link"}, "", ""},
-		{"paths", "/etc/mode", Changed, []string{"mode", "owner"}, "3", "3"},
-		{"paths", "/etc/text", Changed, []string{"content"}, "1", "9"},
+		{"paths", "/etc/busy", Changed, []string{"content"}, nil, "4", ""},
+		{"paths", "/etc/come", Added, nil, nil, "", "8"},
+		{"paths", "/etc/gone", Removed, nil, nil, "2", ""},
+		{"paths", "/etc/link", Changed, []string{"link"}, []string{"link a -> b"}, "", ""},
+		{"paths", "/etc/mode", Changed, []string{"mode", "owner"}, []string{"mode -rw-r--r-- -> -rwxr-xr-x", "owner 0:0 -> 1:0"}, "3", "3"},
+		{"paths", "/etc/text", Changed, []string{"content"}, nil, "1", "9"},
 	}
 	if d := cmp.Diff(want, Compare(before, after)); d != "" {
 		t.Error(d)

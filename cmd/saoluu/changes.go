@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"saoluu/history"
 	"saoluu/internal/calendar"
 	"saoluu/jobs"
 )
@@ -111,6 +112,7 @@ type printedChange struct {
 	Path      string   `json:"path"`
 	Change    string   `json:"change"`
 	What      []string `json:"what,omitempty"`
+	How       []string `json:"how,omitempty"` // of mode, owner and link: what it was and is
 	Before    string   `json:"before_sha256,omitempty"`
 	After     string   `json:"after_sha256,omitempty"`
 	Diff      string   `json:"diff,omitempty"`
@@ -136,7 +138,7 @@ func shownVersion(v jobs.Version) printedVersion {
 		p.Trouble = v.Trouble.Error()
 	}
 	for _, f := range v.Files {
-		p.Files = append(p.Files, printedChange{f.Part, f.Path, f.Kind, f.What, f.Before, f.After, f.Diff, f.Explained})
+		p.Files = append(p.Files, printedChange{f.Part, f.Path, f.Kind, f.What, f.How, f.Before, f.After, f.Diff, f.Explained})
 	}
 	for _, d := range v.Explained {
 		p.Explained = append(p.Explained, printedExplanation{d.Event.Note, d.Event.Ref, d.Event.By, d.Event.Asked, d.At, len(d.Event.Paths) == 0, d.Seq})
@@ -165,8 +167,8 @@ func printVersion(w io.Writer, v jobs.Version, loc *time.Location) {
 	}
 	for _, f := range v.Files {
 		what := ""
-		if len(f.What) > 0 {
-			what = " (" + strings.Join(f.What, ", ") + ")"
+		if all := shownParts(f.Change); len(all) > 0 {
+			what = " (" + safe(strings.Join(all, ", ")) + ")"
 		}
 		fmt.Fprintf(w, "  %s %s%s\n", f.Kind, safe(f.Path), what)
 		if f.Before != f.After {
@@ -176,6 +178,14 @@ func printVersion(w io.Writer, v jobs.Version, loc *time.Location) {
 			fmt.Fprintf(w, "    %s\n", safe(strings.TrimSuffix(line, "\n")))
 		}
 	}
+}
+
+// shownParts says what of a file is another, and how where that is short.
+func shownParts(c history.Change) []string {
+	if c.Kind == history.Changed && c.Content() {
+		return append([]string{"content"}, c.How...)
+	}
+	return c.How
 }
 
 func digestOrNone(sum string) string {

@@ -297,6 +297,18 @@ const (
 	probeMemory = 64 << 20
 )
 
+// probeDisk makes the disk of the probe. SeaBIOS reads none of a single sector.
+func (t *tenant) probeDisk() (string, error) {
+	sector := make([]byte, 512)
+	copy(sector, probe)
+	sector[510], sector[511] = 0x55, 0xaa
+	path := filepath.Join(t.dir, "probe.img")
+	if err := errors.Join(os.WriteFile(path, sector, 0o600), os.Truncate(path, 1<<20), t.give(path)); err != nil {
+		return "", boxError(path, err)
+	}
+	return path, nil
+}
+
 // kvmWorks reports whether the processor's own virtualization can be used: by a machine
 // that does so. A device file that can be opened says little, as inside of other
 // virtual machines.
@@ -304,12 +316,9 @@ func (t *tenant) kvmWorks(ctx context.Context) (bool, error) {
 	if _, err := os.Stat(kvmDevice); err != nil {
 		return false, nil
 	}
-	sector := make([]byte, 512)
-	copy(sector, probe)
-	sector[510], sector[511] = 0x55, 0xaa
-	path := filepath.Join(t.dir, "probe.img")
-	if err := errors.Join(os.WriteFile(path, sector, 0o600), t.give(path)); err != nil {
-		return false, boxError(path, err)
+	path, err := t.probeDisk()
+	if err != nil {
+		return false, err
 	}
 	defer os.Remove(path)
 	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory, kvm: true}, regexp.MustCompile(probeWord))

@@ -25,6 +25,12 @@ func TestMain(m *testing.M) {
 			os.Exit(command.PumpMain(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
 		case "hang-in-test":
 			os.Exit(hangInTest(os.Args[2:]))
+		case forbidArgument:
+			fmt.Fprintln(os.Stderr, forbid(os.Args[2], os.Args[3:]))
+			os.Exit(1)
+		case probeArgument:
+			fmt.Println(runProbe(context.Background(), os.Args[2]))
+			os.Exit(0)
 		}
 	}
 	code := m.Run()

@@ -41,7 +41,9 @@ type madeSystem struct {
 
 func madeSystems() []madeSystem {
 	return []madeSystem{
-		{"ext4", 32 << 20, func(t *testing.T, file, content string) { diskTool(t, "mke2fs", "-q", "-t", "ext4", "-d", content, file) },
+		{"ext4", 32 << 20, func(t *testing.T, file, content string) {
+			diskTool(t, "mke2fs", "-q", "-t", "ext4", "-d", content, file)
+		},
 			func(t *testing.T, part []byte) { // bitmap of blocks of the first group
 				block := 1024 << binary.LittleEndian.Uint32(part[1024+24:])
 				table := max(2048, block)

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
 	"saoluu/internal/qmp"
@@ -34,6 +36,7 @@ type machineSpec struct {
 	bus      string // what the disk hangs on: virtio or sata
 	memory   int64  // bytes
 	kvm      bool
+	twice    bool // translated code is mapped twice: it may not be written where it runs
 	// zero are the offsets of sectors that the machine finds to be zeros, whatever the
 	// image holds.
 	zero []int64
@@ -66,6 +69,8 @@ func (s machineSpec) arguments(socket, variables string) []string {
 	}
 	if s.kvm {
 		acceleration = "kvm"
+	} else if s.twice {
+		acceleration += ",split-wx=on"
 	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-name", "saoluu-restore-test",
@@ -128,6 +133,7 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 	if err := os.Remove(m.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	s.twice = !s.kvm && !mayWriteCode()
 	c := t.command(program, s.arguments(m.socket(), variables)...)
 	c.Env = append([]string{"TMPDIR=" + t.dir}, c.Env...) // where what it writes goes
 	c.Stdout = m.console
@@ -150,6 +156,18 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 		return nil, errors.Join(err, m.stop())
 	}
 	return m, nil
+}
+
+// mayWriteCode reports whether programs here may run memory that they wrote. A service
+// may forbid it (systemd.exec(5), MemoryDenyWriteExecute), and it is how QEMU emulates
+// a processor; where it is forbidden QEMU has its code at two places, for 50 MiB more.
+func mayWriteCode() bool {
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return true
+	}
+	err = unix.Mprotect(page, unix.PROT_READ|unix.PROT_EXEC)
+	return errors.Join(err, unix.Munmap(page)) == nil
 }
 
 // overwrite makes sectors zeros on the overlay of a machine that waits, and lets it go.

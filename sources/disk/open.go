@@ -240,7 +240,7 @@ func openError(op string, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ENOMEDIUM), errors.Is(err, errNoMedium):
 		return fault.New(fault.Absent, op, err, "plug the disk in, or correct the path in the job")
 	case errors.Is(err, fs.ErrPermission):
-		return fault.New(fault.Denied, op, errors.New("permission denied"), "let the user that runs saoluu read it, such as by the group disk")
+		return fault.New(fault.Denied, op, errors.New("permission denied"), "let the user that runs saoluu read it, such as by the group disk, and the service too: see \"What it needs\" in docs/how-to/images.md")
 	}
 	return fault.New(fault.Failed, op, err, "look whether it is the right one and whole, and what the kernel's log says of its disk")
 }

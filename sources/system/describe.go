@@ -42,10 +42,17 @@ func (h *Held) Describe(ctx context.Context, dir string) (lacks error, err error
 	return lacks, os.WriteFile(filepath.Join(dir, LayoutFile), text, 0o600)
 }
 
-// wanted fails for a file system that the system mounts at boot and that is not mounted:
-// its mount point is then an empty folder, and a backup of it would be called good.
+// wanted fails for a file system that is covered, or that the system mounts at boot and
+// that is not mounted: its mount point is then an empty folder, and a backup of it would
+// be called good.
 func (h *Held) wanted() error {
 	var problems []error
+	lack := func(format string, args ...any) {
+		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("system %q", h.Root), fmt.Errorf(format, args...), "mount it where it belongs, and nothing over it"))
+	}
+	for _, c := range h.covered {
+		lack("%q cannot be read: %s", c.What, c.Why)
+	}
 	for _, e := range fstab(h.text("/etc/fstab")) {
 		if !strings.HasPrefix(e.at, "/") || !strings.HasPrefix(e.spec, "UUID=") && !strings.HasPrefix(e.spec, "LABEL=") && !strings.HasPrefix(e.spec, "PART") && !strings.HasPrefix(e.spec, "/dev/") {
 			continue
@@ -58,7 +65,7 @@ func (h *Held) wanted() error {
 		}
 		h.Layout.Uncovered = append(h.Layout.Uncovered, Uncovered{e.at, e.spec + " of its fstab is not mounted"})
 		if !e.optional() {
-			problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("system %q", h.Root), fmt.Errorf("%q is in its fstab and not mounted", e.at), fmt.Sprintf("mount %q", filepath.Join(h.Root, e.at))))
+			lack("%q is in its fstab and not mounted", e.at)
 		}
 	}
 	return errors.Join(problems...)

@@ -36,8 +36,9 @@ type Mount struct {
 
 // mounts returns the file systems of disks that are mounted at root and below, each
 // once, the outer before the inner, and what is there besides and belongs to the system.
-// The error is fault.Refused where root is no file system of a disk.
-func mounts(root string, table []*mountinfo.Info) (all []Mount, beside []Uncovered, err error) {
+// What is covered by something else cannot be read. The error is fault.Refused where root
+// is no file system of a disk.
+func mounts(root string, table []*mountinfo.Info) (all []Mount, beside, covered []Uncovered, err error) {
 	for _, i := range table {
 		at, below := within(root, i.Mountpoint)
 		if !below {
@@ -50,11 +51,9 @@ func mounts(root string, table []*mountinfo.Info) (all []Mount, beside []Uncover
 			}
 			continue
 		case err != nil:
-			return nil, nil, err
-		case !top && at != "/":
-			beside = append(beside, Uncovered{at, "something else is mounted over it"})
-			continue
+			return nil, nil, nil, err
 		case !top:
+			covered = append(covered, Uncovered{at, fmt.Sprintf("something else is mounted over its %s of %s", i.FSType, i.Source)})
 			continue
 		}
 		all = append(all, Mount{
@@ -64,9 +63,10 @@ func mounts(root string, table []*mountinfo.Info) (all []Mount, beside []Uncover
 	}
 	slices.SortStableFunc(all, func(a, b Mount) int { return strings.Compare(a.At, b.At) })
 	if len(all) == 0 || all[0].At != "/" {
-		return nil, nil, noRoot(root, table)
+		return nil, nil, nil, noRoot(root, table)
 	}
-	return all, beside, nil
+	covered = slices.DeleteFunc(covered, func(u Uncovered) bool { return u.What == "/" }) // what lay at root before
+	return all, beside, covered, nil
 }
 
 // within returns the path of a mount point as the system under root calls it.

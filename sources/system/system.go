@@ -23,9 +23,10 @@ type System struct {
 	Mounts []Mount
 	Layout Layout
 
-	disk   *os.File // to be read as bytes
-	places []place  // of Mounts
-	btrfs  map[string]*btrfsState
+	disk    *os.File // to be read as bytes
+	places  []place  // of Mounts
+	covered []Uncovered
+	btrfs   map[string]*btrfsState
 }
 
 // A btrfsState is what is known of one btrfs, by its device.
@@ -51,11 +52,11 @@ func Look(ctx context.Context, root string) (_ *System, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	all, beside, err := mounts(root, table)
+	all, beside, covered, err := mounts(root, table)
 	if err != nil {
 		return nil, err
 	}
-	s.Layout = Layout{Root: root, Uncovered: beside}
+	s.Layout, s.covered = Layout{Root: root, Uncovered: append(beside, covered...)}, covered
 	if all, err = chosen(ctx, all, s.isVolume); err != nil {
 		return nil, err
 	}

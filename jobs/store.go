@@ -114,6 +114,11 @@ func (r *Runner) storePart(ctx context.Context, job config.Job, fin *catalog.Run
 		r.show(Progress{Job: job.Name, Step: step, Done: p.BytesDone, Total: p.BytesTotal, Remaining: p.Remaining})
 	}
 	summary, err := r.Engine.Backup(ctx, to.target.Repo(), request)
+	if err != nil && part.Advise != nil {
+		if hint := part.Advise(err.Error()); hint != "" {
+			err = fault.New(fault.KindOf(err), "", err, hint)
+		}
+	}
 	result.Bytes, result.Files = summary.Bytes, summary.Files
 	if summary.Digest != nil {
 		result.Files, result.SHA256 = 0, summary.Digest.SHA256

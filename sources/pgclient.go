@@ -89,6 +89,14 @@ func (p *Postgres) grantFor(err error) string {
 	return p.grant()
 }
 
+// advise is what mends an error that pg_dump tells of.
+func (p *Postgres) advise(said string) string {
+	if strings.Contains(said, "permission denied") || strings.Contains(said, "row-level security") {
+		return p.grantFor(errors.New(said))
+	}
+	return ""
+}
+
 func (p *Postgres) blank(text string) string {
 	if p.Password == "" {
 		return text

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"saoluu/internal/command"
 	"saoluu/internal/fault"
@@ -146,6 +147,26 @@ func TestPostgresClusterFactsOfABusyServer(t *testing.T) {
 	}
 }
 
+// Of a server that is written to, rows are counted only as long as facts may take, small
+// tables first, and those that were left out are named.
+func TestPostgresClusterFactsLimit(t *testing.T) {
+	s := clusterServer(t)
+	s.Exec(t, pgName, `CREATE TABLE chậm AS SELECT i, repeat('x', 1000) AS x FROM generate_series(1, 50000) i`)
+	source := clusterSource(s)
+	source.Server.FactsLimit = 2 * time.Second
+	now := time.Now()
+	source.Server.Now = func() time.Time { // each look at the clock takes a tenth of the limit
+		now = now.Add(200 * time.Millisecond)
+		return now
+	}
+	facts, _ := copyCluster(t, source, func() { s.Exec(t, pgName, `CREATE TABLE mới AS SELECT 1`) })
+	least, unread := sourcetest.Kept(facts, sources.FactLeast), sourcetest.Kept(facts, sources.FactUnread)
+	table := sources.OfDatabase(pgName, `"public"."chậm"`)
+	if _, counted := least[table]; counted || !strings.Contains(unread[table], "time for facts") || len(least) == 0 {
+		t.Errorf("at least %v, unread %v", least, unread)
+	}
+}
+
 // One that may copy and not read has no facts of tables, and that is said.
 func TestPostgresClusterWithoutReading(t *testing.T) {
 	s := clusterServer(t)
@@ -154,7 +175,7 @@ func TestPostgresClusterWithoutReading(t *testing.T) {
 	if rows := append(kept(facts, sources.FactRows), kept(facts, sources.FactLeast)...); len(rows) > 0 {
 		t.Errorf("rows of what may not be read: %v", rows)
 	}
-	if got := sourcetest.Kept(facts, sources.FactSkipped)[sources.OfDatabase(pgName, `"public"."r"`)]; !strings.Contains(got, "may not read it") {
+	if got := sourcetest.Kept(facts, sources.FactUnread)[sources.OfDatabase(pgName, `"public"."r"`)]; !strings.Contains(got, "may not read it") {
 		t.Errorf("skipped = %q", got)
 	}
 }

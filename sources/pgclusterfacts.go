@@ -136,8 +136,8 @@ func (h *pgHeld) least(ctx context.Context, conn *pgx.Conn, clock factsClock) ([
 	}
 	facts := []Fact{{Kind: FactSkipped, Value: "the server was written to, or not all of it may be read: contents are not compared, only rows that were there before the copy and after it"}}
 	counted := map[pgStanding]Fact{}
-	for _, t := range tables {
-		f, err := t.fact(ctx, conn, oldest, clock)
+	for i, t := range tables {
+		f, err := t.fact(ctx, conn, oldest, clock, clock.share(i == len(tables)-1))
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.of(), err)
 		}
@@ -174,16 +174,17 @@ type pgStanding struct {
 func (t pgStanding) table() *pgTable { return &pgTable{schema: t.schema, name: t.name} }
 func (t pgStanding) of() string      { return t.table().of() }
 
-// fact is how many rows there are at least, or why that is not known.
-func (t pgStanding) fact(ctx context.Context, conn *pgx.Conn, oldest string, clock factsClock) (Fact, error) {
-	skipped := func(why string) (Fact, error) { return Fact{Kind: FactSkipped, Of: t.of(), Value: why}, nil }
+// fact is how many rows there are at least, or why that is not known. It takes no longer
+// than its share of the time, when that is limited.
+func (t pgStanding) fact(ctx context.Context, conn *pgx.Conn, oldest string, clock factsClock, share time.Duration) (Fact, error) {
+	skipped := func(why string) (Fact, error) { return Fact{Kind: FactUnread, Of: t.of(), Value: why}, nil }
 	switch {
 	case !t.readable:
 		return skipped("the user may not read it, or not all of its rows")
 	case clock.up():
 		return skipped(clock.reason())
 	}
-	n, err := t.least(ctx, conn, oldest, clock)
+	n, err := t.least(ctx, conn, oldest, clock.limited(), share)
 	var pe *pgconn.PgError
 	if err == nil || ctx.Err() != nil || !errors.As(err, &pe) {
 		return Fact{Kind: FactLeast, Of: t.of(), Value: n}, err
@@ -201,9 +202,9 @@ func (t pgStanding) fact(ctx context.Context, conn *pgx.Conn, oldest string, clo
 
 // least counts the rows that were there all the while. A row that a transaction under
 // way may have deleted does not count, for that one may have ended in the copy.
-func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string, clock factsClock) (n string, err error) {
-	if clock.limited() {
-		if _, err := conn.Exec(ctx, fmt.Sprintf("SET statement_timeout = %d", max(1, clock.left().Milliseconds()))); err != nil {
+func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string, limited bool, share time.Duration) (n string, err error) {
+	if limited {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SET statement_timeout = %d", max(1, share.Milliseconds()))); err != nil {
 			return "", err
 		}
 	}
@@ -212,7 +213,7 @@ func (t pgStanding) least(ctx context.Context, conn *pgx.Conn, oldest string, cl
 	return n, err
 }
 
-// standing lists the tables that are logged and have been called as they are, schema
+// standing lists, small ones first, the tables that are logged and have been called as they are, schema
 // and database too, since before the copy.
 func (h *pgHeld) standing(ctx context.Context, conn *pgx.Conn, oldest string) ([]pgStanding, error) {
 	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT c.oid, n.nspname::text, c.relname::text,
@@ -221,7 +222,7 @@ func (h *pgHeld) standing(ctx context.Context, conn *pgx.Conn, oldest string) ([
 		WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND `+userSchema+` AND NOT `+ofExtension("pg_class", "c")+`
 			AND age(c.xmin) > age('%[1]s'::xid) AND age(n.xmin) > age('%[1]s'::xid)
 			AND EXISTS (SELECT FROM pg_database d WHERE d.datname = current_database() AND age(d.xmin) > age('%[1]s'::xid))
-		ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`, oldest))
+		ORDER BY pg_relation_size(c.oid), n.nspname COLLATE "C", c.relname COLLATE "C"`, oldest))
 	if err != nil {
 		return nil, err
 	}

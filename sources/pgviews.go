@@ -152,7 +152,7 @@ func (v *pgViews) parts(ctx context.Context, scratch string) ([]Part, error) {
 	var parts []Part
 	for _, view := range v.all {
 		file := strings.TrimPrefix(view.part, partDatabase+":") + ".pgdump"
-		parts = append(parts, Part{Name: view.part, Filename: file, Dump: view.source.dump(dump, env, view.snapshot)})
+		parts = append(parts, Part{Name: view.part, Filename: file, Dump: view.source.dump(dump, env, view.snapshot), Advise: view.source.advise})
 	}
 	return append(parts, Part{Name: partGlobals, Filename: partGlobals + ".sql", Dump: first.source.globals(dumpall, env, first.passwords)}), nil
 }

@@ -39,6 +39,9 @@ type Redis struct {
 	// FactsMode is ModeSampled (the default: the number of keys, and some values),
 	// ModeFull (all values) or ModeCounts (no values).
 	FactsMode string
+	// SweepMost is how many keys of a database ModeFull reads at most, which needs 24 bytes
+	// of memory for each; 0 means 4,194,304. Of a larger one a sample is read.
+	SweepMost int64
 	// Now is the wall clock.
 	Now func() time.Time
 }

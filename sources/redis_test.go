@@ -142,6 +142,21 @@ func TestRedisFacts(t *testing.T) {
 	}
 }
 
+// A database that is too large to be read whole has a sample, and that is said.
+func TestRedisTooManyKeys(t *testing.T) {
+	s := sourcetest.StartRedis(t)
+	s.Do(t, kinds()...)
+	dump, facts := saveRedis(t, &sources.Redis{Host: s.Socket, FactsMode: sources.ModeFull, SweepMost: 100})
+	unread := sourcetest.Kept(facts, sources.FactUnread)
+	if len(unread) != 1 || !strings.Contains(unread["db9"], "2500 keys, more than the 100") || sources.Unread(facts) != 1 {
+		t.Errorf("unread %q", unread)
+	}
+	if n := number(facts, sources.FactSHA256); n < 100 {
+		t.Errorf("%d digests of a sample", n)
+	}
+	held(t, loadRedis(t, dump), facts)
+}
+
 // transfer moves money between accounts until it is told to stop: by transaction, by
 // script, and back and forth, so that a value may be what it was although it changed.
 func transfer(t *testing.T, conn *sources.RedisConn, stop <-chan struct{}) {

@@ -102,7 +102,7 @@ func (r *RedisRestore) Run(ctx context.Context, from *Redis) error {
 	defer target.Close()
 	c := &redisCopier{from: source, to: target, overwrite: r.Overwrite}
 	if err := c.run(ctx); err != nil {
-		err = to.fault("restore", err)
+		err = to.fault("restore", c.half(err))
 		return fault.New(fault.KindOf(err), "", err, redisRestoreHint(err))
 	}
 	return nil
@@ -128,6 +128,19 @@ func redisRestoreHint(err error) string {
 type redisCopier struct {
 	from, to  *RedisConn
 	overwrite bool
+
+	copied, removed int // keys, so far
+}
+
+// half adds to why it failed what is no longer as it was.
+func (c *redisCopier) half(err error) error {
+	switch {
+	case c.copied == 0:
+		return err
+	case c.removed == 0:
+		return fmt.Errorf("%w; %d keys were copied before that and are on the server now", err, c.copied)
+	}
+	return fmt.Errorf("%w; %d keys were copied and %d removed before that, and the server is so now", err, c.copied, c.removed)
 }
 
 func (c *redisCopier) run(ctx context.Context) error {
@@ -195,7 +208,8 @@ func (c *redisCopier) copy(keys []string) error {
 		}
 		given = append(given, restore)
 	}
-	_, err = done(c.to.Pipe(given))
+	answers, err = done(c.to.Pipe(given))
+	c.copied += taken(answers)
 	return err
 }
 
@@ -214,8 +228,20 @@ func (c *redisCopier) prune(keys []string) error {
 			gone = append(gone, []string{"DEL", key})
 		}
 	}
-	_, err = done(c.to.Pipe(gone))
+	answers, err = done(c.to.Pipe(gone))
+	c.removed += taken(answers)
 	return err
+}
+
+// taken counts the commands that a server took.
+func taken(answers []any) int {
+	n := 0
+	for _, answer := range answers {
+		if _, refused := answer.(RedisError); !refused && answer != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // functions takes over the functions, if there are any.

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -168,20 +169,23 @@ func (s *redisStream) read(ctx context.Context) (facts []Fact, sweeps []*redisSw
 	if err != nil || s.source.FactsMode == ModeCounts {
 		return facts, nil // why is told by what is asked next
 	}
-	spaces := info.spaces()
+	spaces, most := info.spaces(), cmp.Or(s.source.SweepMost, redisSweepMost)
 	for _, space := range spaces {
 		var sweep *redisSweep
 		var sampled []Fact
 		var err error
 		switch {
 		case space.steady() == 0:
-		case s.source.FactsMode == ModeFull && space.keys <= redisSweepMost:
+		case s.source.FactsMode == ModeFull && space.keys <= most:
 			if sweep, err = conn.sweep(ctx, space); err == nil {
 				sweeps = append(sweeps, sweep)
 			}
 		default:
 			sampled, err = conn.sample(ctx, space, max(redisSample/len(spaces), redisBatch))
 			facts = append(facts, sampled...)
+			if s.source.FactsMode == ModeFull && err == nil {
+				facts = append(facts, Fact{Kind: FactUnread, Of: space.of(), Value: fmt.Sprintf("it holds %d keys, more than the %d of which all values are read: a sample of them has digests", space.keys, most)})
+			}
 		}
 		if err != nil {
 			return append(facts, s.skipped(space.of(), err)), sweeps

@@ -14,8 +14,7 @@ import (
 	"strings"
 )
 
-// redisSweepMost is how many keys of a database are swept at most: 24 bytes of memory
-// are needed for each.
+// redisSweepMost is Redis.SweepMost when that is 0.
 const redisSweepMost = 4 << 20
 
 // A redisSweep is the digests of all values of a database. Keys are sorted into 65,536

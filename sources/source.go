@@ -62,6 +62,9 @@ type Part struct {
 	File          string       // regular file, streamed under Filename
 	Dump          *command.Cmd // its standard output is the backup, under Filename
 	Filename      string       // name inside the snapshot; with File and Dump
+	// Advise says what can be done about what Dump says when it fails; empty: nothing is
+	// known. nil is as if it knew nothing.
+	Advise func(said string) string
 }
 
 // A Fact is something true of the source at the instant of the backup. Facts

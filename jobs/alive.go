@@ -14,6 +14,7 @@ import (
 	"saoluu/config"
 	"saoluu/internal/fault"
 	"saoluu/sources"
+	"saoluu/sources/rebuild"
 )
 
 // A run is alive while the process that does it holds a lock on a file named
@@ -120,7 +121,7 @@ func (r *Runner) sweep(ctx context.Context) error {
 			if alive || err != nil {
 				return err
 			}
-			if err := sources.CleanUp(ctx, path); err != nil {
+			if err := errors.Join(rebuild.CleanUp(path), sources.CleanUp(ctx, path)); err != nil {
 				return err // the folder says what is left
 			}
 			return os.RemoveAll(path)

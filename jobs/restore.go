@@ -35,6 +35,7 @@ type RestorePlan struct {
 	By           string   // who asked
 	Others       []string // targets that hold good copies of the run too
 	Warnings     []string // what will not come back, or may not; empty for a good run
+	Rebuild      bool     // a disk is made anew for the files of a system
 
 	wantsFolder bool // the destination is written with a slash at its end
 }
@@ -141,7 +142,7 @@ func (p RestorePlan) placed() (RestorePlan, error) {
 	if len(p.Parts) == 1 && p.Parts[0].File != "" && !isDir(path) && !p.wantsFolder {
 		p.Kind = "file"
 	}
-	p = p.placedImage()
+	p = p.placedImage().placedSystem()
 	server := slices.ContainsFunc(p.Parts, RestorePart.isServer)
 	if server {
 		p.Kind = "dir"
@@ -202,6 +203,10 @@ func (r *Runner) restore(ctx context.Context, p RestorePlan, fin *catalog.Restor
 	defer release()
 	if p.ToServer() {
 		return r.restoreServer(ctx, p, id, from, fin)
+	}
+	if p.Rebuild {
+		fin.Bytes, err = r.restoreSystem(ctx, p, from, id)
+		return err
 	}
 	for _, part := range p.Parts {
 		n, err := r.restorePart(ctx, p, part, from, id)

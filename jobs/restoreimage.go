@@ -116,7 +116,7 @@ func (p RestorePlan) imageFile(path string, part RestorePart) (*os.File, error) 
 		if !p.Overwrite {
 			return nil, fault.New(fault.Refused, op, fmt.Errorf("%s is a device with data of its own", path), "look whether it is the right one, then say --overwrite")
 		}
-		device, err := os.OpenFile(path, os.O_WRONLY|os.O_EXCL, 0)
+		device, err := os.OpenFile(path, os.O_RDWR|os.O_EXCL, 0)
 		if errors.Is(err, syscall.EBUSY) {
 			return nil, fault.New(fault.Refused, op, fmt.Errorf("%s is in use: it, or a part of it, is mounted", path), "unmount it first")
 		}

@@ -148,7 +148,7 @@ terminal_output serial console
 set timeout=0
 search --no-floppy --fs-uuid --set=root $uuid
 menuentry linux {
- linux /boot/vmlinuz root=UUID=$uuid ro $console
+ if ! linux /boot/vmlinuz root=UUID=$uuid ro $console; then reboot; fi
  initrd /boot/initrd
 }
 CFG
@@ -161,7 +161,7 @@ CFG
 	# As grub-install would, which must ask the kernel for partitions that not every kernel
 	# reads: boot.img into the first sector, the core image behind it, whose first sector
 	# says where the rest is (GRUB, include/grub/i386/pc/boot.h).
-	grub-mkimage -O i386-pc -o "$work/core" -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 normal linux search search_fs_uuid serial terminal configfile echo
+	grub-mkimage -O i386-pc -o "$work/core" -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 normal linux search search_fs_uuid serial terminal configfile reboot
 	dd if=/usr/lib/grub/i386-pc/boot.img of="$out" bs=440 count=1 conv=notrunc status=none
 	printf '\002\0\0\0\0\0\0\0' | dd of="$work/core" bs=1 seek=500 conv=notrunc status=none
 	dd if="$work/core" of="$out" bs=512 seek=1 conv=notrunc status=none

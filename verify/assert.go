@@ -56,7 +56,7 @@ func (x *examination) reach(level string) {
 func (x *examination) beyond() {
 	boots := slices.ContainsFunc(x.request.Checks, func(c Check) bool { return c.Boot != nil })
 	switch {
-	case x.request.Source != "image" || x.result.Level == LevelBooted:
+	case x.request.Source != "image" || x.result.Level == LevelBooted || x.result.Beyond != "":
 	case boots:
 		x.result.Beyond = "it did not boot"
 	default:

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"saoluu/sources/rebuild"
 )
 
 // dyingWait is how long a killed server has to be gone.
@@ -79,6 +81,10 @@ func (t *Tester) collect(ctx context.Context, dir string, o owner) error {
 		if err := os.RemoveAll(o.Sockets); err != nil {
 			return err
 		}
+	}
+	// What is mounted there was mounted by the dead, of a disk that is removed as well.
+	if err := rebuild.CleanUp(filepath.Join(dir, dataFolder)); err != nil {
+		return err
 	}
 	return removeTree(dir)
 }

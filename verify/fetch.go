@@ -20,6 +20,7 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/restic"
 	"saoluu/sources"
+	"saoluu/sources/system"
 )
 
 // A restoredPart is a part that lies in the sandbox.
@@ -29,7 +30,8 @@ type restoredPart struct {
 	file string // of a stream
 	sum  string // of a stream, as restored
 
-	image *ImageRead // of an image in blocks, which lies in file
+	image  *ImageRead     // of an image in blocks, which lies in file
+	layout *system.Layout // of the files of a system, whose rebuilt disk lies in file
 }
 
 // fetchAtOnce is how many parts are restored at the same time: most of the time
@@ -38,6 +40,9 @@ const fetchAtOnce = 2
 
 // fetch restores every part from the target, past any cache.
 func (x *examination) fetch(ctx context.Context) ([]restoredPart, error) {
+	if x.request.isSystem() {
+		return x.fetchSystem(ctx)
+	}
 	parts := make([]restoredPart, len(x.request.Parts))
 	bytes := make([]int64, len(parts))
 	show := x.progress()

@@ -164,6 +164,8 @@ func (x *examination) look(ctx context.Context, c Check, a *Assertion) error {
 		return fault.New(fault.Usage, "check on files", errors.New("the source is a database"), "")
 	}
 	switch {
+	case c.Boot != nil:
+		return x.notRebuilt()
 	case c.Exists != "":
 		a.Expected, a.Actual = "there", "not there"
 		path, err := f.find(c.Exists)

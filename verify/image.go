@@ -13,6 +13,7 @@ import (
 	"saoluu/sources"
 	"saoluu/sources/disk"
 	"saoluu/sources/disk/inside"
+	"saoluu/sources/system"
 )
 
 // image is a restored disk. Its other part, the layout, is a tree of texts.
@@ -27,6 +28,7 @@ type image struct {
 	tenant *tenant        // as whom programs look at it
 	inside *inside.Disk   // how its files are read
 	system *inside.System // the operating system on it; nil: none was found
+	layout *system.Layout // after which the disk was rebuilt; nil when it was saved as blocks
 	boots  int            // how often it was booted
 	spoilt bool           // damaged on purpose
 }
@@ -57,12 +59,14 @@ func (x *examination) fetchImage(ctx context.Context, part *restoredPart, progre
 func newImage(x *examination, parts []restoredPart) (_ subject, err error) {
 	i := &image{files: &files{examination: x, parts: parts}}
 	for _, p := range parts {
-		if p.Part != sources.PartImage {
+		if p.Part != sources.PartImage && p.layout == nil {
 			continue
 		}
-		i.disk = p
+		i.disk, i.layout = p, p.layout
 		if p.image != nil {
 			i.size, i.stored, i.digest = p.image.Size, p.image.Stored, p.image.Digest
+		} else if p.layout != nil {
+			i.size = p.layout.Disk.Size
 		} else if st, err := os.Stat(p.file); err == nil {
 			i.size, i.stored = st.Size(), disk.Full(st.Size())
 		}
@@ -79,7 +83,7 @@ func newImage(x *examination, parts []restoredPart) (_ subject, err error) {
 	}
 	i.disk.file = file
 	for n := range parts {
-		if parts[n].Part == sources.PartImage {
+		if parts[n].Part == i.disk.Part {
 			parts[n].file = file
 		}
 	}
@@ -87,7 +91,10 @@ func newImage(x *examination, parts []restoredPart) (_ subject, err error) {
 }
 
 // facts takes those of the restored disk by the code that took them of the source.
-func (i *image) facts(ctx context.Context, _ []sources.Fact) ([]sources.Fact, error) {
+func (i *image) facts(ctx context.Context, want []sources.Fact) ([]sources.Fact, error) {
+	if i.layout != nil {
+		return i.systemFacts(ctx, want)
+	}
 	file, err := os.Open(i.disk.file)
 	if err != nil {
 		return nil, err
@@ -118,7 +125,10 @@ func (i *image) facts(ctx context.Context, _ []sources.Fact) ([]sources.Fact, er
 }
 
 // damage turns one byte of the disk around, in a block that was stored.
-func (i *image) damage(_ context.Context, seed string, _ []sources.Fact) (string, error) {
+func (i *image) damage(ctx context.Context, seed string, want []sources.Fact) (string, error) {
+	if i.layout != nil {
+		return i.damageSystem(ctx, seed, want)
+	}
 	h := fnv.New64a()
 	h.Write([]byte(seed))
 	at := int64(h.Sum64() % uint64(max(1, i.size)))

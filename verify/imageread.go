@@ -34,9 +34,9 @@ func (i *image) looking() (*inside.Disk, error) {
 	return i.inside, nil
 }
 
-// isOfSystem tells the facts that speak of the system on a disk.
+// isOfSystem tells the facts that speak of the system on a disk of blocks.
 func isOfSystem(f sources.Fact) bool {
-	return f.Kind == sources.FactSystem || f.Kind == sources.FactDiskFile
+	return f.Part == sources.PartImage && (f.Kind == sources.FactSystem || f.Kind == sources.FactDiskFile)
 }
 
 // describe says which system is on the disk, and compares it with what was there when

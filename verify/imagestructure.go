@@ -101,6 +101,9 @@ func (i *image) readTable() (disk.Table, error) {
 
 // sector is the size of a sector as the source's partition table counts.
 func (i *image) sector() int64 {
+	if i.layout != nil {
+		return i.layout.Disk.Sector
+	}
 	for _, f := range i.request.Facts {
 		if n, err := strconv.ParseInt(f.Value, 10, 64); f.Kind == sources.FactSector && err == nil {
 			return n

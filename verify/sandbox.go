@@ -21,7 +21,9 @@ import (
 
 const (
 	boxPrefix = "test-"
-	ownerFile = "owner.json"
+	// dataFolder is the folder of a sandbox with what was restored.
+	dataFolder = "data"
+	ownerFile  = "owner.json"
 	// boxLife is after how long a sandbox that another machine made in the same
 	// folder counts as forgotten.
 	boxLife = 7 * 24 * time.Hour
@@ -73,7 +75,7 @@ func (t *Tester) open(ctx context.Context, r Request) (*sandbox, error) {
 	if err != nil {
 		return nil, boxError(t.Scratch, err)
 	}
-	box := &sandbox{dir: dir, data: filepath.Join(dir, "data"), owner: me}
+	box := &sandbox{dir: dir, data: filepath.Join(dir, dataFolder), owner: me}
 	err = errors.Join(os.Chmod(dir, 0o711), box.write(), os.Mkdir(box.data, 0o700))
 	if err != nil {
 		return nil, errors.Join(boxError(dir, err), box.close())

@@ -126,7 +126,7 @@ func (r Request) isCluster() bool {
 
 // isSystem reports whether the copy is the files of a system.
 func (r Request) isSystem() bool {
-	return slices.ContainsFunc(r.Parts, func(p PartCopy) bool { return sources.IsSystem(r.Source, p.Part) })
+	return r.systemPart() >= 0
 }
 
 // isStream tells a stream from a tree.
@@ -135,7 +135,7 @@ func (r Request) isStream(p PartCopy) bool { return p.SHA256 != "" || r.isDataba
 // sampled reports whether only some files are restored: there must be facts to
 // choose them by, and no check that needs all.
 func (r Request) sampled() bool {
-	return r.Sample && !slices.ContainsFunc(r.Parts, r.isStream) &&
+	return r.Sample && !slices.ContainsFunc(r.Parts, r.isStream) && !r.isSystem() &&
 		!slices.ContainsFunc(r.Checks, func(c Check) bool { return c.MinFiles != nil || c.Parse != "" }) &&
 		slices.ContainsFunc(r.Facts, func(f sources.Fact) bool { return f.Kind == sources.FactSHA256 })
 }
@@ -212,7 +212,7 @@ func (x *examination) load(ctx context.Context, restored []restoredPart) (subjec
 		}
 		return &files{examination: x, parts: restored}, nil
 	case "image":
-		if x.request.isSystem() {
+		if of := x.request.systemPart(); of >= 0 && restored[of].layout == nil {
 			return &files{examination: x, parts: restored}, nil
 		}
 		return newImage(x, restored)

@@ -15,7 +15,8 @@ import (
 )
 
 const restoreHelp = `restore brings a job's data back: a tree into a folder, an image into a file, a
-folder or onto a device that nobody uses, a database dump into a
+folder or onto a device that nobody uses, a system that was saved file by file
+likewise (for a file or a device its disk is made anew), a database dump into a
 file or folder, a PostgreSQL dump into a new database of a running server
 (postgresql://user@host/name; the password from PGPASSFILE or PGPASSWORD), a
 MariaDB dump likewise (mariadb://user@host/name, or user@/name?socket=PATH; the
@@ -103,6 +104,9 @@ func printPlan(s *site, p jobs.RestorePlan) {
 	}
 	if slices.ContainsFunc(p.Parts, jobs.RestorePart.IsMariabackup) {
 		fmt.Fprintln(os.Stderr, "saoluu:   it becomes the data folder of a MariaDB server: docs/how-to/mariadb.md says how it is started")
+	}
+	if p.Rebuild {
+		fmt.Fprintln(os.Stderr, "saoluu:   the disk is made anew: its table, file systems and boot loader as they were, and the files in them")
 	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(os.Stderr, "saoluu: warning: %s\n", clip(safe(w)))

@@ -192,7 +192,7 @@ func (d *Disk) makeFolders(context.Context) error {
 		return err
 	}
 	defer root.Close()
-	for name, mode := range map[string]os.FileMode{"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o777 | os.ModeSticky} {
+	for name, mode := range map[string]os.FileMode{"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755} {
 		err := root.Mkdir(name, 0o700)
 		if errors.Is(err, fs.ErrExist) {
 			continue

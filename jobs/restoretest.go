@@ -150,11 +150,11 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	request.Control = vouched == ""
 	result, err := r.tester().Test(ctx, request)
 	r.take(result, fin)
-	if err := errors.Join(err, r.keepArtifacts(ctx, result.Artifacts, fin)); err != nil {
-		return err
-	}
 	for _, line := range result.Detail {
 		r.Log.Warn().Str("job", job.Name).Str("run", run.Run).Msg(line)
+	}
+	if err := errors.Join(err, r.keepArtifacts(ctx, result.Artifacts, fin)); err != nil {
+		return err
 	}
 	return r.vouch(ctx, job.Name, kind, result, vouched, fin)
 }

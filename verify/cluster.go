@@ -187,6 +187,8 @@ var environmental = []struct {
 	{regexp.MustCompile(`out of memory|Cannot allocate memory|could not resize shared memory|could not map anonymous shared memory`), fault.Unknown, "give the machine more memory, or raise limits.test_memory"},
 	{regexp.MustCompile(`loaded via .?shared_preload_libraries|could not open extension control file|extension .* is not available|could not access file|could not load library`), fault.MissingTool, "install the package of the extension the database uses"},
 	{regexp.MustCompile(`invalid (LC_COLLATE |LC_CTYPE )?locale name|could not create locale|ICU is not supported|could not open collator`), fault.MissingTool, "install the locale the database uses (package locales-all)"},
+	{regexp.MustCompile(`(?m)^setpriv: `), fault.Unknown, "let programs give up capabilities: SystemCallFilter=capset in a drop-in of the service"},
+	{regexp.MustCompile(`(?m)^(prlimit|confine): `), fault.Unknown, "see what the service forbids to programs, by systemctl cat saoluu"},
 	{regexp.MustCompile(`jit buffer|failed to map shared memory for execute`), fault.Unknown, "let programs write code: MemoryDenyWriteExecute=no in a drop-in of the service"},
 	{regexp.MustCompile(`no option group 'sandbox'|failed to install seccomp`), fault.Unknown, "let it confine itself: SystemCallFilter=seccomp in a drop-in of the service; or install a QEMU that was built with seccomp"},
 	{regexp.MustCompile(`database locale is incompatible`), fault.MissingTool, "install the locale the databases use (package locales-all)"},

@@ -120,8 +120,8 @@ func (i *image) tableAgain(ctx context.Context, table disk.Table) (broken bool, 
 	out, err := i.output(ctx, "sfdisk", "--json", i.disk.file)
 	if err != nil {
 		var exit *command.ExitError
-		if !errors.As(err, &exit) {
-			return false, err
+		if !errors.As(err, &exit) || exit.Code != sfdiskRefuses {
+			return false, unable("sfdisk", err)
 		}
 		i.detail("sfdisk: %v", err)
 	}
@@ -148,6 +148,9 @@ func (i *image) tableAgain(ctx context.Context, table disk.Table) (broken bool, 
 	i.assert(Assertion{Name: nameTable, Expected: count(len(want), len(want)) + " partitions", Actual: count(held, len(want)) + " partitions", OK: ok})
 	return !ok, nil
 }
+
+// sfdiskRefuses is the exit status of sfdisk for a table that it cannot read.
+const sfdiskRefuses = 1
 
 // savedPartitions are those that the facts speak of or, without facts, what was found.
 func (i *image) savedPartitions(table disk.Table) []disk.Partition {
@@ -191,6 +194,18 @@ func (i *image) runCheck(ctx context.Context, damaged []int, argv ...string) err
 		return &finding{argv[0], "no errors", "errors", errors.New(lastLines(text))}
 	}
 	return fault.New(fault.Unknown, argv[0], fmt.Errorf("%w: %s", err, lastLines(text)), "run it by hand on a restored copy")
+}
+
+// unable is the error of a program that could not look, for whatever was in its way.
+func unable(name string, err error) error {
+	if kind, hint, ok := environment(errorText(err)); ok {
+		return fault.New(kind, name, err, hint)
+	}
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return fault.New(fault.Unknown, name, err, "run it by hand on a restored copy")
 }
 
 func tooLong(name string) error {

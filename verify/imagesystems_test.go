@@ -188,3 +188,23 @@ func TestStructureWithoutCheckers(t *testing.T) {
 		t.Errorf("%v, %+v", err, i.result)
 	}
 }
+
+// A program that was hindered from looking says nothing of a disk.
+func TestStructureOfHinderedPrograms(t *testing.T) {
+	i := restoredImage(t, made(t, madeSystems()[0]))
+	table := make([]byte, 2<<20) // a disk with a table, whose partition holds nothing
+	copy(table[446:], []byte{0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0})
+	table[510], table[511] = 0x55, 0xaa
+	for _, i := range []*image{i, restoredImage(t, table)} {
+		i.tenant.shed = []string{"/bin/sh", "-c", "echo 'setpriv: activate capabilities: Operation not permitted' >&2; exit 127"}
+		err := errors.Join(i.structure(t.Context()), i.describe(t.Context()))
+		if fault.KindOf(err) != fault.Unknown || !strings.Contains(fault.HintOf(err), "capset") {
+			t.Errorf("%v: %q", err, fault.HintOf(err))
+		}
+		for _, a := range i.result.Assertions {
+			if a.decides() {
+				t.Errorf("%+v", a)
+			}
+		}
+	}
+}

@@ -23,8 +23,8 @@ type ext struct {
 // missingInExt is what debugfs says of a name that is not there (lib/et, ext2_err.et).
 var missingInExt = regexp.MustCompile(`File not found by ext2_lookup|is not a directory`)
 
-// request puts one request to debugfs(8), whose exit status says nothing. It reports
-// whether the name is there.
+// request puts one request to debugfs(8), whose exit status says nothing of the answer. It
+// reports whether the name is there.
 func (e ext) request(ctx context.Context, out io.Writer, verb, name string) (bool, error) {
 	// In quotes debugfs takes everything as it is; a quote is written twice.
 	asked := fmt.Sprintf(`%s "%s"`, verb, strings.ReplaceAll(name, `"`, `""`))
@@ -32,7 +32,10 @@ func (e ext) request(ctx context.Context, out io.Writer, verb, name string) (boo
 	if e.start > 0 {
 		at = fmt.Sprintf("%s?offset=%d", e.file, e.start)
 	}
-	said, _, err := e.disk.run(ctx, out, "debugfs", "-R", asked, at)
+	said, good, err := e.disk.run(ctx, out, "debugfs", "-R", asked, at)
+	if err == nil && !good {
+		err = errors.New(lastLine(said))
+	}
 	if err != nil {
 		return false, err
 	}

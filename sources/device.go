@@ -80,7 +80,37 @@ func (d Device) read(ctx context.Context) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	return d.judge(text, preset)
+	first, err := d.judge(text, preset)
+	if err != nil || preset.settle == nil {
+		return first, err
+	}
+	// What it writes anew each time it is asked is known by asking twice.
+	text, err = d.show(ctx, client, preset)
+	if ctx.Err() != nil {
+		return statement{}, context.Cause(ctx)
+	}
+	if err != nil {
+		return statement{}, err
+	}
+	second, err := d.judge(text, preset)
+	first.comparable = steady(first.text, second.text, preset.settle)
+	return first, err
+}
+
+// steady returns a text without what matches and is another in a second showing of it, or
+// without all that matches when that has not as many: then somebody changed it meanwhile.
+func steady(text, again []byte, matches *regexp.Regexp) []byte {
+	was, is := matches.FindAllIndex(text, -1), matches.FindAll(again, -1)
+	var out []byte
+	end := 0
+	for i, at := range was {
+		if len(was) == len(is) && bytes.Equal(text[at[0]:at[1]], is[i]) {
+			continue
+		}
+		out = append(out, text[end:at[0]]...)
+		end = at[1]
+	}
+	return append(out, text[end:]...)
 }
 
 // judge refuses what is no whole configuration and leaves out what changes by itself.
@@ -103,11 +133,7 @@ func (d Device) judge(text []byte, preset devicePreset) (statement, error) {
 		return statement{}, fault.New(fault.Usage, d.op(), err, "mend its drop patterns")
 	}
 	text = bytes.TrimLeft(text, "\n")
-	s := statement{text: text}
-	if preset.settle != nil {
-		s.comparable = preset.settle.ReplaceAll(text, []byte("$1"))
-	}
-	return s, nil
+	return statement{text: text}, nil
 }
 
 func firstLine(text []byte) []byte {

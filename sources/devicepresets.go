@@ -11,7 +11,7 @@ type devicePreset struct {
 	refused *regexp.Regexp
 	whole   *regexp.Regexp // matches what a whole configuration ends with; nil: the exit status says so
 	drop    []string       // lines that change by themselves
-	settle  *regexp.Regexp // what changes by itself inside a line and must be saved
+	settle  *regexp.Regexp // what may change each time it is shown and must be saved
 }
 
 // prompt is what a session waits for: a name and a mark at the end of all that was said.
@@ -46,9 +46,9 @@ func devicePresets(family string) (devicePreset, bool) {
 			shell: true, command: "show full-configuration", leave: "exit",
 			refused: regexp.MustCompile(`(?mi)^(unknown action|command fail|command parse error|.*return code -\d+)`),
 			whole:   regexp.MustCompile(`(?m)^end\s*\z`),
-			drop:    []string{`^#conf_file_ver=`, `^#buildno=`, `^#global_vdom=`, `(?i)\buptime\b`},
-			// Each showing salts the passwords anew.
-			settle: regexp.MustCompile(`(?m)(set \S+ ENC) \S+`),
+			drop:    []string{`^#conf_file_ver=`, `^#private-encryption-key=`, `^#buildno=`, `^#global_vdom=`, `(?i)\buptime\b`},
+			// Each showing encrypts passwords and private keys anew; hashes of passwords stay.
+			settle: regexp.MustCompile(`(?m)\bENC \S+|-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*?-----END [A-Z ]*PRIVATE KEY-----`),
 		}, true
 	case "junos":
 		return devicePreset{

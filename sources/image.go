@@ -318,7 +318,7 @@ func IsImageTree(source, part, file string) bool {
 // machines do for us.
 func CleanUp(ctx context.Context, scratch string) error {
 	// A snapshot that is mounted cannot be dropped.
-	err := errors.Join(disk.Detach(ctx, scratch), system.CleanUp(scratch))
+	err := errors.Join(disk.Detach(ctx, scratch), system.CleanUp(ctx, scratch))
 	if err == nil {
 		err = dropSnapshots(ctx, scratch)
 	}

@@ -95,12 +95,16 @@ func (h *Held) fileSystem(p place) (*FileSystem, error) {
 func (h *Held) describe(ctx context.Context, f *FileSystem, m Mount, entries []entry) error {
 	options := optionsOf(m.At, entries)
 	if f.Type == "" {
-		said, err := probe(ctx, m.Source)
+		said := map[string]string{"TYPE": typeZFSMember, "LABEL": m.Source}
+		var err error
+		if m.Type != TypeZFS {
+			said, err = probe(ctx, m.Device)
+		}
 		if err != nil {
 			return err
 		}
 		f.Type, f.UUID, f.Label, f.Used = cmp.Or(said["TYPE"], m.Type), said["UUID"], said["LABEL"], used(m.Path)
-		if f.Made, err = made(ctx, m.Source, f.Type); err != nil {
+		if f.Made, err = made(ctx, m.Device, f.Type); err != nil {
 			return err
 		}
 	}

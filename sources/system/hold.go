@@ -44,6 +44,9 @@ type Held struct {
 	watch []watched // file systems that could not be frozen
 	tops  map[string]*btrfsTop
 	saved map[string][]Subvolume // by device of a btrfs
+	// datasets are snapshots of ZFS; nil before they were taken.
+	datasets []string
+	undo     context.Context // for what is undone at the end, however that comes
 }
 
 // markBtrfs is the file below Dir that names the file systems in which snapshots were
@@ -59,7 +62,7 @@ func snapshotPrefix(dir string) string { return "saoluu-" + filepath.Base(dir) +
 // Hold makes a system stand still, as far as it can be, and shows it. The error is
 // fault.Refused where that cannot be done as asked. Call Release, also on error.
 func (s *System) Hold(ctx context.Context, how How) (*Held, error) {
-	h := &Held{System: s, how: how, Tree: filepath.Join(how.Dir, treeFolder), tops: map[string]*btrfsTop{}, saved: map[string][]Subvolume{}}
+	h := &Held{System: s, how: how, Tree: filepath.Join(how.Dir, treeFolder), tops: map[string]*btrfsTop{}, saved: map[string][]Subvolume{}, undo: context.WithoutCancel(ctx)}
 	h.view.dir = h.Tree
 	s.Layout.Consistency = how.Consistency
 	if err := os.Mkdir(h.Tree, 0o700); err != nil {
@@ -106,7 +109,9 @@ func (s *System) Holdable(consistency string) error {
 }
 
 // freezes reports whether a snapshot can be taken of a mount.
-func (h *Held) freezes(n int) bool { return h.Mounts[n].Type == TypeBtrfs || h.places[n].volume != "" }
+func (h *Held) freezes(n int) bool {
+	return h.Mounts[n].Type == TypeBtrfs || h.Mounts[n].Type == TypeZFS || h.places[n].volume != ""
+}
 
 // forBoot reports whether a file system holds what boots the system. It hardly ever
 // changes, and often lies where no snapshots are: it is saved when it held still.
@@ -122,6 +127,8 @@ func (h *Held) freezeAll(ctx context.Context) (shows []func() error, err error) 
 		switch {
 		case m.Type == TypeBtrfs:
 			show, err = h.freezeBtrfs(ctx, m)
+		case h.how.Consistency == Snapshot && !m.ReadOnly && m.Type == TypeZFS:
+			show, err = h.freezeZFS(ctx, m)
 		case h.how.Consistency == Snapshot && !m.ReadOnly && h.places[n].volume != "":
 			show, err = h.freezeVolume(ctx, m)
 		default:
@@ -255,6 +262,7 @@ func (h *Held) Release() error {
 		err = errors.Join(err, t.drop(snapshotPrefix(h.how.Dir)), t.close())
 		delete(h.tops, device)
 	}
+	err = errors.Join(err, dropZFS(h.undo, h.how.Dir))
 	if err != nil {
 		return err // the marks stay, for the next start
 	}
@@ -266,8 +274,11 @@ func (h *Held) Release() error {
 
 // CleanUp takes away what a process left that was killed while it held a system in the
 // folder dir: mounts and snapshots.
-func CleanUp(dir string) error {
+func CleanUp(ctx context.Context, dir string) error {
 	if err := Unmount(dir + "/" + treeFolder); err != nil {
+		return err
+	}
+	if err := dropZFS(ctx, dir); err != nil {
 		return err
 	}
 	mark := filepath.Join(dir, markBtrfs)

@@ -22,6 +22,8 @@ const (
 	typeVFAT  = "vfat"
 	typeXFS   = "xfs"
 	typeLVM   = "LVM2_member"
+
+	typeZFSMember = "zfs_member"
 )
 
 // A Mount is a file system, or a subvolume of one, that is part of the system.
@@ -30,6 +32,7 @@ type Mount struct {
 	Path     string // where on this machine
 	Type     string
 	Source   string // the block device, or the dataset of ZFS
+	Device   string // the block device
 	Inside   string // what of the file system is mounted: "/", or a subvolume of btrfs with a slash in front
 	ReadOnly bool   // nobody can write to it, wherever it is mounted
 }
@@ -57,7 +60,7 @@ func mounts(root string, table []*mountinfo.Info) (all []Mount, beside, covered 
 			continue
 		}
 		all = append(all, Mount{
-			At: at, Path: i.Mountpoint, Type: i.FSType, Source: i.Source, Inside: i.Root,
+			At: at, Path: i.Mountpoint, Type: i.FSType, Source: i.Source, Device: i.Source, Inside: i.Root,
 			ReadOnly: slices.Contains(strings.Split(i.VFSOptions, ","), "ro"),
 		})
 	}
@@ -174,7 +177,7 @@ func fstab(text string) []entry {
 		if len(fields) < 3 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		e := entry{spec: strings.Trim(unescape.Replace(fields[0]), `"`), at: unescape.Replace(fields[1]), kind: fields[2], options: "defaults"}
+		e := entry{spec: strings.ReplaceAll(unescape.Replace(fields[0]), `"`, ""), at: unescape.Replace(fields[1]), kind: fields[2], options: "defaults"}
 		if len(fields) > 3 {
 			e.options = fields[3]
 		}

@@ -38,7 +38,7 @@ type btrfsState struct {
 // Look finds out what is mounted below root, and which disk it lies on. It changes
 // nothing. The error is fault.Refused for what is no system, or one whose disk could not
 // be rebuilt, fault.Denied and fault.MissingTool as their words say. Close the result.
-func Look(ctx context.Context, root string) (_ *System, err error) {
+func Look(ctx context.Context, root string) (*System, error) {
 	if err := permitted(root); err != nil {
 		return nil, err
 	}
@@ -46,6 +46,11 @@ func Look(ctx context.Context, root string) (_ *System, err error) {
 	if err != nil {
 		return nil, fault.New(fault.Unknown, fmt.Sprintf("system %q", root), err, "")
 	}
+	return look(ctx, root, table)
+}
+
+// look is Look, by the mounts of a table.
+func look(ctx context.Context, root string, table []*mountinfo.Info) (_ *System, err error) {
 	s := &System{Root: root, btrfs: map[string]*btrfsState{}}
 	defer func() {
 		if err != nil {
@@ -120,12 +125,12 @@ func (s *System) volumes(ctx context.Context, m Mount) (*btrfsState, error) {
 
 // sameDisk keeps the mounts that lie on the disk of the root, and names the others.
 func (s *System) sameDisk(ctx context.Context, all []Mount) error {
-	root, err := locate(ctx, all[0].Source)
+	root, err := all[0].place(ctx)
 	if err != nil {
 		return err
 	}
 	for _, m := range all {
-		p, err := locate(ctx, m.Source)
+		p, err := m.place(ctx)
 		if m.At != "/" && (err != nil && fault.KindOf(err) == fault.Refused || err == nil && p.disk != root.disk) {
 			s.Layout.Uncovered = append(s.Layout.Uncovered, Uncovered{m.At, cmp.Or(errorText(err), "it lies on another disk: "+p.disk)})
 			continue
@@ -136,6 +141,16 @@ func (s *System) sameDisk(ctx context.Context, all []Mount) error {
 		s.Mounts, s.places = append(s.Mounts, m), append(s.places, p)
 	}
 	return nil
+}
+
+// place finds where a mount lies.
+func (m *Mount) place(ctx context.Context) (_ place, err error) {
+	if m.Type == TypeZFS {
+		if m.Device, err = zfsDevice(ctx, m.Source); err != nil {
+			return place{}, err
+		}
+	}
+	return locate(ctx, m.Device)
 }
 
 func errorText(err error) string {

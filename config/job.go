@@ -395,9 +395,10 @@ type Check struct {
 	Network bool `toml:"network,omitempty" default:"false"`
 
 	// What the machine that an image is of must write on its serial line when it is
-	// booted from the restored disk: a regular expression (RE2), or default, which is a
-	// login prompt or systemd's multi-user target. The machine runs in QEMU without a
-	// network card; it must use its first serial port, as by console=ttyS0.
+	// booted from the restored disk, or on its screen while that shows text: a regular
+	// expression (RE2), or default, which is a login prompt or systemd's multi-user
+	// target. The machine runs in QEMU without a network card; what it says is best heard
+	// on its first serial port, as by console=ttyS0.
 	// Example: boot = "default"
 	Boot string `toml:"boot,omitempty"`
 
@@ -418,6 +419,31 @@ type Check struct {
 	// virtualization by the processor it takes many times as long as otherwise.
 	// Example: boot_limit = "20m"
 	BootLimit calendar.Duration `toml:"boot_limit,omitempty"`
+
+	// Absolute path of a PNG file: the machine is up as well when its screen looks like
+	// that, twice in a row. What is transparent in the picture is not compared, such as a
+	// clock. boot.png of the evidence of a test is such a file; with boot.
+	// Example: boot_picture = "/etc/saoluu/man-hinh/qlvb.png"
+	BootPicture string `toml:"boot_picture,omitempty"`
+
+	// A program of the machine and its arguments, run in it once it is up: by its guest
+	// agent where one answers, else on its serial line. It must end with status 0; with
+	// boot.
+	// Example: boot_run = ["systemctl", "is-active", "nginx"]
+	BootRun []string `toml:"boot_run,omitempty"`
+
+	// What the program must say: a regular expression (RE2); with boot_run.
+	// Example: boot_expect = "^active$"
+	BootExpect string `toml:"boot_expect,omitempty"`
+
+	// Who is logged in on the serial line for the program, where no guest agent answers
+	// and no shell is there already; with boot_run.
+	// Example: boot_login = "root"
+	BootLogin string `toml:"boot_login,omitempty"`
+
+	// The password of boot_login, where one is asked for.
+	// Example: boot_password = "credential:qlvb-root"
+	BootPassword Secret `toml:"boot_password,omitempty"`
 }
 
 // PathHash names a file and its SHA-256.

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -312,33 +311,6 @@ func (c checker) assertion(k *Check, n *node, kind string, j *Job) {
 		c.files(k, n, []string{j.Source.Folder})
 	case "image":
 		c.files(k, n, []string{"/"})
-	}
-}
-
-// leastMemory is what a machine needs to boot anything.
-const leastMemory = 64 << 20
-
-// bootCheck checks how a disk is booted. A marker that is found in nothing at all would
-// call every machine up.
-func (c checker) bootCheck(k *Check, n *node, kind, subject string) {
-	details := n.written("boot_firmware", "boot_bus", "boot_memory", "boot_limit")
-	switch {
-	case kind == "image" && subject == "min_files":
-		c.tell(n, subject, "nobody counts the files of an image", "use boot, exists, sha256 or run")
-	case subject != "boot" && len(details) > 0:
-		c.tell(n, details[0], fmt.Sprintf("%q goes with boot, not with %s", details[0], subject), "remove it")
-	case subject == "boot" && kind != "image" && kind != "":
-		c.tell(n, "boot", fmt.Sprintf("a %s source is no disk that could boot", kind), "remove it")
-	case subject == "boot" && n.good("boot"):
-		marker, err := regexp.Compile(k.Boot)
-		if err != nil {
-			c.tell(n, "boot", fmt.Sprintf("not a regular expression: %v", err), "see the syntax of RE2, or write \"default\"")
-		} else if marker.MatchString("") {
-			c.tell(n, "boot", "the expression is met by a machine that says nothing", "write what only a machine says that is up")
-		}
-	}
-	if n.good("boot_memory") && subject == "boot" && k.BootMemory > 0 && k.BootMemory < leastMemory {
-		c.tell(n, "boot_memory", "no machine boots in less than 64MiB", "write more")
 	}
 }
 

@@ -264,7 +264,7 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 		})
 	}
 	for _, c := range job.Test.Checks {
-		request.Checks = append(request.Checks, check(c, job.Source))
+		request.Checks = append(request.Checks, r.check(c, job.Source))
 	}
 	return request
 }
@@ -272,8 +272,23 @@ func (r *Runner) testRequest(job config.Job, run catalog.Run, copied catalog.Cop
 // bootDefault stands in a job for the marker that most systems write.
 const bootDefault = "default"
 
+// boot translates what is asked of a disk that boots.
+func (r *Runner) boot(c config.Check) *verify.Boot {
+	b := &verify.Boot{
+		Marker: c.Boot, Picture: c.BootPicture, Firmware: c.BootFirmware, Bus: c.BootBus, Memory: int64(c.BootMemory), Limit: c.BootLimit.Std(),
+		Run: c.BootRun, Expect: c.BootExpect, Login: c.BootLogin,
+	}
+	if c.Boot == bootDefault {
+		b.Marker = ""
+	}
+	if c.BootPassword != "" {
+		b.Password = func() (string, error) { return c.BootPassword.Resolve(r.secrets()) }
+	}
+	return b
+}
+
 // check translates one configured assertion.
-func check(c config.Check, source config.Source) verify.Check {
+func (r *Runner) check(c config.Check, source config.Source) verify.Check {
 	out := verify.Check{
 		Name: c.Name, SQL: c.SQL, Min: c.Min, Max: c.Max, Equals: c.Equals,
 		ExpectedEmpty: c.ExpectedEmpty, Exists: c.Exists, MinFiles: c.MinFiles,
@@ -287,10 +302,7 @@ func check(c config.Check, source config.Source) verify.Check {
 		out.Part = sources.PartOfDatabase(c.Database)
 	}
 	if c.Boot != "" {
-		out.Boot = &verify.Boot{Marker: c.Boot, Firmware: c.BootFirmware, Bus: c.BootBus, Memory: int64(c.BootMemory), Limit: c.BootLimit.Std()}
-		if c.Boot == bootDefault {
-			out.Boot.Marker = ""
-		}
+		out.Boot = r.boot(c)
 	}
 	if c.NewerThan != nil {
 		out.NewerThan = c.NewerThan.Std()

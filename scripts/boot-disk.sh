@@ -2,22 +2,23 @@
 # Builds a small disk that boots, for the tests of images: the kernel of Debian's
 # cloud images, busybox, and a getty on the serial console.
 #
-#   scripts/boot-disk.sh bios|uefi|bios-grub|uefi-btrfs FILE
+#   scripts/boot-disk.sh bios|uefi|bios-grub|uefi-btrfs|bios-agent FILE
 #
 # bios is a DOS table, ext4 and extlinux; uefi is a GPT, a FAT system partition with
 # systemd-boot, and ext4. bios-grub has GRUB instead; uefi-btrfs has a Btrfs with the
-# subvolumes @ and @home. They are 64 MiB, with Btrfs 192 MiB. Needs root (boot loaders
+# subvolumes @ and @home; bios-agent runs QEMU's guest agent, is mounted for writing, and
+# lets nobody log in. They are 64 MiB, with Btrfs 192 MiB. Needs root (boot loaders
 # want their file system mounted). Packages come by apt and are kept below build/.
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
 usage() {
-	echo "usage: $0 bios|uefi|bios-grub|uefi-btrfs FILE" >&2
+	echo "usage: $0 bios|uefi|bios-grub|uefi-btrfs|bios-agent FILE" >&2
 	exit 2
 }
 [ $# = 2 ] || usage
 kind=$1
-case $kind in bios | uefi | bios-grub | uefi-btrfs) ;; *) usage ;; esac
+case $kind in bios | uefi | bios-grub | uefi-btrfs | bios-agent) ;; *) usage ;; esac
 out=$(realpath -m "$2")
 here=$(cd "$(dirname "$0")/.." && pwd -P)
 cache=${SAOLUU_BOOT_CACHE:-$here/build/boot}
@@ -38,7 +39,7 @@ if [ ! -e "$cache/kernel" ]; then
 	fetch "$kernel"
 	ln -sfn "$kernel" "$cache/kernel"
 fi
-case $kind in uefi*) fetch systemd-boot-efi ;; esac
+case $kind in uefi*) fetch systemd-boot-efi ;; bios-agent) fetch qemu-guest-agent ;; esac
 
 work=$(mktemp -d)
 mounted=
@@ -99,6 +100,23 @@ chmod 755 "$sys/etc/rc"
 echo may-thu >"$sys/etc/hostname"
 printf 'ID=saoluu-test\nVERSION_ID=1\nPRETTY_NAME="Saoluu test system 1"\n' >"$sys/etc/os-release"
 echo 'root::0:0:root:/root:/bin/sh' >"$sys/etc/passwd"
+if [ "$kind" = bios-agent ]; then
+	cp "$cache/qemu-guest-agent/usr/sbin/qemu-ga" "$sys/bin/"
+	# Its libraries are those of this machine, where QEMU needs them too.
+	ldd "$sys/bin/qemu-ga" | sed -n 's,^[^/]*\(/[^ ]*\) (0x.*,\1,p' | while read -r lib; do
+		mkdir -p "$sys${lib%/*}"
+		cp -L "$lib" "$sys$lib"
+	done
+	find "$modules" -name virtio_console.ko -exec cp {} "$sys/bin/" \;
+	sed -i 's,root::,root:*:,' "$sys/etc/passwd"
+	cat >>"$sys/etc/rc" <<'RC'
+mount -o remount,rw /
+busybox insmod /bin/virtio_console.ko
+until [ -e /dev/vport*p1 ]; do busybox sleep 0.1; done
+/bin/qemu-ga -m virtio-serial -p /dev/vport*p1 -t /tmp -f /tmp/qga.pid >/dev/null 2>&1 &
+RC
+	kind=bios
+fi
 uuid=6d617974-6875-4000-8000-000000000001
 echo "UUID=$uuid / ext4 ro 0 1" >"$sys/etc/fstab"
 console='console=tty0 console=ttyS0,115200 quiet'

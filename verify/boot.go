@@ -20,12 +20,26 @@ import (
 // A Boot asks that a restored disk boots. The zero value of each field is its default.
 type Boot struct {
 	// Marker is a regular expression (RE2) that the machine must write on its serial
-	// line; empty: a login prompt, or that systemd reached its multi-user target.
-	Marker   string
+	// line, or on its screen while that shows text; empty: a login prompt, or that
+	// systemd reached its multi-user target.
+	Marker string
+	// Picture is a PNG file: a machine is up as well when its screen looks like that.
+	Picture  string
 	Firmware string        // "bios" or "uefi"; empty: as the partition table says
 	Bus      string        // of the disk: "virtio", the default, or "sata"
 	Memory   int64         // of the machine, in bytes; 0: 1 GiB
 	Limit    time.Duration // until the marker must have come; 0: 10 minutes
+
+	// Run is a program of the machine and its arguments, run once it is up: by the guest
+	// agent where one answers, else on the serial line. It must end with status 0.
+	Run []string
+	// Expect is a regular expression that its output must meet; empty: any does.
+	Expect string
+	// Login is who is logged in on the serial line; empty: nobody, so that only a shell
+	// that is there already serves.
+	Login string
+	// Password is asked for when the machine asks for one; nil: there is none.
+	Password func() (string, error)
 }
 
 // What a boot is given when the job does not say.
@@ -40,6 +54,7 @@ const (
 const (
 	ArtifactSerial = "serial.log" // what the machine wrote on its serial line
 	ArtifactScreen = "boot.png"   // its screen when the test ended
+	ArtifactRun    = "run.txt"    // what its program wrote
 )
 
 // nothingToBoot is what UEFI firmware says when it gave up (edk2, BdsDxe).
@@ -48,10 +63,14 @@ var nothingToBoot = regexp.MustCompile(`No bootable option or device was found`)
 // An outcome is how a boot went.
 type outcome struct {
 	booted bool
+	sign   string // by which it was told
 	why    string // when it did not
 	took   time.Duration
 	serial []byte
 	screen []byte // nil: it could not be photographed
+
+	ran   *ran  // what its program did; nil: none was run
+	blind error // why that could not be tried
 }
 
 // boot judges whether the disk boots. That it could not be tried is an error.
@@ -59,15 +78,17 @@ func (i *image) boot(ctx context.Context, c Check, a *Assertion) error {
 	b := *c.Boot
 	limit := cmp.Or(b.Limit, bootLimit)
 	a.Expected = "the machine is up within " + span(limit)
-	marker, err := regexp.Compile(cmp.Or(b.Marker, bootMarker))
+	want, err := b.signs()
 	if err != nil {
-		return fault.New(fault.Usage, "boot", err, "correct the expression")
+		return err
 	}
 	spec, how, err := i.specify(ctx, b)
 	if err != nil {
 		return err
 	}
-	out, err := i.tryBoot(ctx, spec, marker, limit)
+	out, err := i.tryBoot(ctx, spec, want, limit, func(m *machine, took time.Duration) (*ran, error) {
+		return m.runProgram(ctx, b, took, limit)
+	})
 	i.keep(out)
 	if err != nil {
 		return err
@@ -77,18 +98,25 @@ func (i *image) boot(ctx context.Context, c Check, a *Assertion) error {
 		a.Actual = out.why + " (" + how + ")"
 		return nil
 	}
-	a.Actual = "up after " + span(out.took) + " (" + how + ")"
+	a.Actual = "up after " + span(out.took) + " (" + how + ")" + out.sign
 	i.result.BootTime = out.took
 	i.reach(LevelBooted)
 	if i.request.Control {
-		return i.bootControl(ctx, spec, marker, out.took)
+		err = i.bootControl(ctx, spec, want, out.took)
 	}
-	return nil
+	if out.ran != nil {
+		a.Expected += "; " + out.ran.expected
+		a.Actual += "; " + out.ran.actual
+		a.OK = out.ran.ok
+	}
+	return errors.Join(err, out.blind)
 }
 
 // specify decides which machine the disk is put into, and says so in words.
 func (i *image) specify(ctx context.Context, b Boot) (machineSpec, string, error) {
-	s := machineSpec{disk: i.disk.file, firmware: b.Firmware, bus: cmp.Or(b.Bus, "virtio"), memory: cmp.Or(b.Memory, bootMemory)}
+	s := machineSpec{
+		disk: i.disk.file, firmware: b.Firmware, bus: cmp.Or(b.Bus, "virtio"), memory: cmp.Or(b.Memory, bootMemory), spoken: len(b.Run) > 0,
+	}
 	program, err := command.LookPath("qemu-system-x86_64")
 	if err != nil {
 		return s, "", err
@@ -162,21 +190,28 @@ func (i *image) keep(out outcome) {
 	}
 	add(ArtifactSerial, out.serial)
 	add(ArtifactScreen, out.screen)
+	if out.ran != nil {
+		add(ArtifactRun, out.ran.output)
+	}
 }
 
-// tryBoot switches a machine on, waits for its marker, and switches it off.
-func (i *image) tryBoot(ctx context.Context, s machineSpec, marker *regexp.Regexp, limit time.Duration) (out outcome, err error) {
+// tryBoot switches a machine on, waits for its marker, has it run its program, and
+// switches it off.
+func (i *image) tryBoot(ctx context.Context, s machineSpec, want signs, limit time.Duration, run func(*machine, time.Duration) (*ran, error)) (out outcome, err error) {
 	start := i.tester.Now()
-	m, err := i.tenant.start(ctx, s, marker)
+	m, err := i.tenant.start(ctx, s, want)
 	if err != nil {
 		return out, err
 	}
 	defer func() {
-		out.serial = m.console.text()
+		out.serial = m.mask(m.console.text())
 		err = errors.Join(err, m.stop())
 	}()
 	out.booted, out.why, err = m.await(ctx, limit)
-	out.took = i.tester.Now().Sub(start)
+	out.took, out.sign = i.tester.Now().Sub(start), m.told
+	if out.booted && s.spoken && run != nil {
+		out.ran, out.blind = run(m, out.took)
+	}
 	if picture, perr := m.screen(ctx); perr == nil {
 		out.screen = picture
 	} else {
@@ -214,6 +249,9 @@ func (m *machine) await(ctx context.Context, limit time.Duration) (booted bool, 
 		case <-tick.C:
 			if why, err = m.stuck(ctx); why != "" || err != nil {
 				return false, why, err
+			}
+			if m.shows(ctx) {
+				return true, "", nil
 			}
 		}
 	}
@@ -254,7 +292,7 @@ const controlGrace = 5 * time.Second
 
 // bootControl damages what the disk boots by, on an overlay that is thrown away, and
 // boots again: whoever calls that machine up as well could tell nothing.
-func (i *image) bootControl(ctx context.Context, s machineSpec, marker *regexp.Regexp, took time.Duration) error {
+func (i *image) bootControl(ctx context.Context, s machineSpec, want signs, took time.Duration) error {
 	table, err := i.readTable()
 	if err != nil {
 		return err
@@ -269,7 +307,7 @@ func (i *image) bootControl(ctx context.Context, s machineSpec, marker *regexp.R
 			}
 		}
 	}
-	out, err := i.tryBoot(ctx, s, marker, 2*took+controlGrace)
+	out, err := i.tryBoot(ctx, s, want, 2*took+controlGrace, nil)
 	if err != nil && fault.KindOf(err) != fault.TimedOut {
 		return fmt.Errorf("negative control: %w", err)
 	}
@@ -321,7 +359,7 @@ func (t *tenant) kvmWorks(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer os.Remove(path)
-	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory, kvm: true}, regexp.MustCompile(probeWord))
+	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory, kvm: true}, signs{text: regexp.MustCompile(probeWord)})
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}

@@ -26,10 +26,14 @@ type console struct {
 	dropped int64
 	window  []byte
 	seen    bool
+
+	listening bool   // what comes is heard
+	heard     []byte // since then; of much its beginning and its end
+	news      chan struct{}
 }
 
 func newConsole(marker *regexp.Regexp) *console {
-	return &console{marker: marker, found: make(chan struct{})}
+	return &console{marker: marker, found: make(chan struct{}), news: make(chan struct{}, 1)}
 }
 
 // Write never fails.
@@ -49,11 +53,47 @@ func (c *console) Write(p []byte) (int, error) {
 	if over := len(c.window) - consoleWindow; over > 0 {
 		c.window = append(c.window[:0], c.window[over:]...)
 	}
+	c.hear(p)
 	if !c.seen && c.marker.Match(plainText(c.window)) {
 		c.seen = true
 		close(c.found)
 	}
 	return len(p), nil
+}
+
+// Bounds of what is heard, in bytes.
+const (
+	heardHead = 128 << 10
+	heardTail = 64 << 10
+)
+
+// hear keeps what came for whoever listens.
+func (c *console) hear(p []byte) {
+	if !c.listening {
+		return
+	}
+	c.heard = append(c.heard, p...)
+	if len(c.heard) > heardHead+2*heardTail {
+		c.heard = append(c.heard[:heardHead], c.heard[len(c.heard)-heardTail:]...)
+	}
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// listen forgets what was heard, and goes on from now.
+func (c *console) listen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listening, c.heard = true, nil
+}
+
+// sofar is what was heard, as a person would read it.
+func (c *console) sofar() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(plainText(c.heard))
 }
 
 // text is all that was kept.

@@ -9,12 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	pictures "image"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +38,7 @@ type machineSpec struct {
 	memory   int64  // bytes
 	kvm      bool
 	twice    bool // translated code is mapped twice: it may not be written where it runs
+	spoken   bool // it can be spoken to: by its agent, and on its serial line
 	// zero are the offsets of sectors that the machine finds to be zeros, whatever the
 	// image holds.
 	zero []int64
@@ -49,6 +51,12 @@ type machine struct {
 	console *console
 	process *command.Process
 	monitor *qmp.Conn
+	want    signs
+	told    string   // by which sign it was told to be up, where that was not its serial line
+	looks   int      // at its screen
+	alike   bool     // the last one was as it should be
+	keys    *os.File // what is typed on its serial line; nil: nothing can be
+	secret  string   // that was typed; empty: none
 }
 
 const (
@@ -89,6 +97,11 @@ func (s machineSpec) arguments(socket, variables string) []string {
 	default:
 		args = append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=1")
 	}
+	if s.spoken {
+		args = append(args,
+			"-chardev", "socket,id=agent,server=on,wait=off,path="+option(agentSocket(socket)), "-device", "virtio-serial-pci",
+			"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+	}
 	if len(s.zero) > 0 {
 		args = append(args, "-S") // it waits until they are
 	}
@@ -118,7 +131,7 @@ func firmwareFiles() (code, variables string) {
 }
 
 // start switches a machine on. Its console looks for the marker from then on.
-func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp) (_ *machine, err error) {
+func (t *tenant) start(ctx context.Context, s machineSpec, want signs) (_ *machine, err error) {
 	program, err := command.LookPath("qemu-system-x86_64")
 	if err != nil {
 		return nil, err
@@ -129,14 +142,24 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 			return nil, err
 		}
 	}
-	m := &machine{tenant: t, console: newConsole(marker)}
-	if err := os.Remove(m.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	m := &machine{tenant: t, console: newConsole(want.text), want: want}
+	for _, socket := range []string{m.socket(), agentSocket(m.socket())} {
+		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	s.twice = !s.kvm && !mayWriteCode()
 	c := t.command(program, s.arguments(m.socket(), variables)...)
 	c.Env = append([]string{"TMPDIR=" + t.dir}, c.Env...) // where what it writes goes
 	c.Stdout = m.console
+	if s.spoken {
+		in, keys, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		c.Stdin, m.keys = in, keys
+	}
 	// There is nothing worth a clean shutdown.
 	c.Interrupt, c.Grace = syscall.SIGKILL, stopGrace
 	if s.kvm {
@@ -146,6 +169,9 @@ func (t *tenant) start(ctx context.Context, s machineSpec, marker *regexp.Regexp
 		}
 	}
 	if m.process, err = command.Start(ctx, c); err != nil {
+		if m.keys != nil {
+			err = errors.Join(err, m.keys.Close())
+		}
 		return nil, err
 	}
 	err = m.ready(ctx)
@@ -196,6 +222,9 @@ func (t *tenant) firmware(path string) error {
 }
 
 func (m *machine) socket() string { return filepath.Join(m.sockets, "qmp") }
+
+// agentSocket is beside the control socket.
+func agentSocket(socket string) string { return filepath.Join(filepath.Dir(socket), "qga") }
 
 // ready waits until QEMU takes commands.
 func (m *machine) ready(ctx context.Context) (err error) {
@@ -262,6 +291,17 @@ const (
 // screen photographs the screen, as PNG. It is read and written anew: what a guest made
 // of the emulator must not reach a reader of reports.
 func (m *machine) screen(ctx context.Context) ([]byte, error) {
+	picture, err := m.photograph(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, picture)
+	return out.Bytes(), err
+}
+
+// photograph reads the screen.
+func (m *machine) photograph(ctx context.Context) (pictures.Image, error) {
 	path := filepath.Join(m.dir, "screen.png")
 	err := m.monitor.Ask(ctx, "screendump", map[string]string{"filename": path, "format": "png"}, nil)
 	if err != nil {
@@ -287,9 +327,7 @@ func (m *machine) screen(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, picture)
-	return out.Bytes(), err
+	return picture, nil
 }
 
 // starved reports whether the machine waited longer for a processor than it had one
@@ -316,6 +354,9 @@ func (m *machine) stop() error {
 	err := m.monitor.Close()
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) {
 		err = nil
+	}
+	if m.keys != nil {
+		err = errors.Join(err, m.keys.Close())
 	}
 	stopped := m.process.Stop(stopGrace)
 	var exit *command.ExitError

@@ -80,7 +80,7 @@ func runProbe(ctx context.Context, dir string) string {
 	if err != nil {
 		return err.Error()
 	}
-	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory}, regexp.MustCompile(probeWord))
+	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory}, signs{text: regexp.MustCompile(probeWord)})
 	if err != nil {
 		return fmt.Sprintf("%s: %v: %s", fault.KindOf(err), err, fault.HintOf(err))
 	}

@@ -38,6 +38,7 @@ type Conn struct {
 // An Error is what QEMU, or an agent, answers instead of a result.
 type Error struct {
 	Command string
+	Class   string // of the few that QEMU tells apart, such as CommandNotFound
 	Text    string
 }
 
@@ -125,7 +126,8 @@ func answer(ctx context.Context, in *json.Decoder, command string, into any) err
 		var reply struct {
 			Return json.RawMessage `json:"return"`
 			Error  *struct {
-				Desc string `json:"desc"`
+				Class string `json:"class"`
+				Desc  string `json:"desc"`
 			} `json:"error"`
 		}
 		err := in.Decode(&reply)
@@ -133,7 +135,7 @@ func answer(ctx context.Context, in *json.Decoder, command string, into any) err
 		case err != nil:
 			return problem(ctx, command, err)
 		case reply.Error != nil:
-			return &Error{command, reply.Error.Desc}
+			return &Error{command, reply.Error.Class, reply.Error.Desc}
 		case reply.Return != nil && into != nil:
 			return json.Unmarshal(reply.Return, into)
 		case reply.Return != nil:

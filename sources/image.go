@@ -145,7 +145,8 @@ type taking struct {
 	snapshot *lvmSnapshot
 	held     *guest.Held // the disk of a virtual machine; nil without one
 	found    *disk.Survey
-	within   []Fact // of the system on the disk
+	within   []Fact            // of the system on the disk
+	texts    map[string][]byte // of the layout, about the system on the disk
 	tree     *disk.Tree
 	shown    *disk.Mounted
 	// streamed says why the image is one stream; empty when it is not.

@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -38,8 +39,32 @@ func (t *taking) look(ctx context.Context, scratch string) error {
 		return nil
 	}
 	known, err := d.Know(ctx, t.source.Files)
+	if err != nil {
+		return err
+	}
 	t.within = SystemFacts(known)
-	return err
+	return t.rebuildTexts(ctx, d, known)
+}
+
+// rebuildTexts keeps for the layout what somebody who rebuilds the system by hand asks for
+// first.
+func (t *taking) rebuildTexts(ctx context.Context, d *inside.Disk, known inside.Known) error {
+	if known.System == nil {
+		return nil
+	}
+	about, err := json.MarshalIndent(known.Values, "", "  ")
+	if err != nil {
+		return err
+	}
+	packages, err := d.Packages(ctx, known.System)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		t.within = append(t.within, Fact{PartImage, FactSkipped, "packages", err.Error()})
+	}
+	t.texts = map[string][]byte{"system.json": append(about, '\n'), "fstab.txt": []byte(known.System.Fstab), "packages.txt": []byte(packages)}
+	return nil
 }
 
 // unseen says of all that could be known of the system why it is not.

@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,10 @@ func (t *taking) layout(ctx context.Context, scratch string) (Part, error) {
 	if t.image.Device {
 		texts["efivars.txt"] = efiVariables()
 	}
-	return Part{Name: PartLayout, Root: dir}, keepTexts(ctx, dir, t.layoutTexts(), texts)
+	maps.Copy(texts, t.texts)
+	programs := t.layoutTexts()
+	maps.DeleteFunc(programs, func(name string, _ []string) bool { return len(texts[name]) > 0 })
+	return Part{Name: PartLayout, Root: dir}, keepTexts(ctx, dir, programs, texts)
 }
 
 // keepTexts writes into a folder what programs say, and further texts. A program that is

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -136,4 +137,33 @@ func (d *Disk) kernels(ctx context.Context, s *System) (string, error) {
 		return "", fault.New(fault.KindOf(problems), "look for kernels", problems, fault.HintOf(problems))
 	}
 	return "", nil
+}
+
+// maxPackages bounds what is read of a database of packages, in bytes.
+const maxPackages = 64 << 20
+
+// Packages lists what is installed on the system by dpkg, a line each: name, version,
+// state. It is empty where there is no dpkg.
+func (d *Disk) Packages(ctx context.Context, s *System) (string, error) {
+	v, f, err := d.Locate(ctx, s, "/var/lib/dpkg/status")
+	if err != nil || f.Kind != Regular {
+		return "", err
+	}
+	text := &limited{left: maxPackages}
+	if err := v.Read(ctx, text, f); err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for about := range strings.SplitSeq(text.String(), "\n\n") {
+		fields := map[string]string{}
+		for line := range strings.Lines(about) {
+			if key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": "); ok && !strings.HasPrefix(line, " ") {
+				fields[key] = value
+			}
+		}
+		if state := strings.Fields(fields["Status"]); fields["Package"] != "" && len(state) == 3 {
+			fmt.Fprintln(&all, fields["Package"], fields["Version"], state[2])
+		}
+	}
+	return all.String(), nil
 }

@@ -107,6 +107,9 @@ var secrets = []struct{ line, secret string }{
 	{"snmp-server user u g v3 auth sha hoaphuong priv aes 128 bachdang", "hoaphuong"},
 	{"snmp-server user u g v3 auth sha hoaphuong priv aes 128 bachdang", "bachdang"},
 	{" standby 1 authentication text noibo", "noibo"},
+	{"//nas/so /mnt cifs credentials=/etc/so.cred,password=hoaphuong 0 0", "hoaphuong"},
+	{"proxy_pass http://127.0.0.1; proxy_set_header Authorization hoaphuong;", "hoaphuong"},
+	{"tokenfile /etc/x password hoaphuong", "hoaphuong"},
 	{"rocommunity noibo 10.0.0.0/8", "noibo"},
 }
 
@@ -123,6 +126,9 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 	for name, block := range map[string]string{
 		"pem":        "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\ndef-key\n-----END OPENSSH PRIVATE KEY-----\n",
+		"json":       "{\n  \"password\":\n    \"def-key\",\n  \"port\": 1\n}\n",
+		"xml":        "<password>\n  def-key\n</password>\n",
+		"continued":  "password = \\\n  def-key\nport = 1\n",
 		"yaml":       "password: |\n  def-key\n  more def-key\nport: 1\n",
 		"kubernetes": "kind: Secret\ndata:\n  whatever: ZGVmLWtleQ==def-key\n",
 	} {

@@ -21,6 +21,8 @@ var (
 	named = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd|phrase|code)|\b\w*pass|\w*pwd|\w*pw|secret|community|token|[_-]salt|` +
 		`(?:api|private|access|auth|encryption|account|app|des|master|session|signing|cookie|license|shared|wep)[_-]?key|pre-?shared-?key|\bpsk|keystring|key-string|credential|authorization)[\w.-]*["'\])}]*)` +
 		`(\s*(?:=>|:=|[:=,>])\s*|\s+)(\S.*)$`)
+	// alone is a word for a secret that has its value on the lines below.
+	alone = regexp.MustCompile(`(?i)(?:pass(?:word|wd|phrase)|secret|token|(?:api|private|access|auth)[_-]?key)["']?\s*(?:=>|[:=>])\s*$`)
 	// passes are words that end like one for a secret and have an address or a switch after them.
 	passes = regexp.MustCompile(`(?i)(?:proxy|fastcgi|uwsgi|scgi|grpc|memcached)_pass$|bypass$|compass$`)
 	// keyed is how devices give a key to a protocol.
@@ -103,17 +105,7 @@ func (m *masker) line(line string) string {
 func (m *masker) inside(line string) string {
 	line = inAddress.ReplaceAllString(line, "${1}"+hidden+"@")
 	line = crypted.ReplaceAllString(line, hidden)
-	if at := named.FindStringSubmatchIndex(line); at != nil {
-		value := strings.TrimSpace(line[at[6]:at[7]])
-		switch {
-		case passes.MatchString(line[at[2]:at[3]]):
-		case plain.MatchString(value), strings.HasPrefix(value, "/"):
-		case value == "|" || value == ">" || value == "|-" || value == ">-" || value == "{" || value == "[":
-			m.deeper = len(line) - len(strings.TrimLeft(line, " \t"))
-		default:
-			line = line[:at[6]] + hidden
-		}
-	}
+	line = m.afterNames(line)
 	line = typed.ReplaceAllString(line, "${1}"+hidden)
 	line = keyed.ReplaceAllString(line, "${1} "+hidden)
 	return token.ReplaceAllStringFunc(line, func(word string) string {
@@ -122,6 +114,37 @@ func (m *masker) inside(line string) string {
 		}
 		return word
 	})
+}
+
+// afterNames hides what stands after a word for a secret. Of a value that is none, such as
+// the name of a file, the rest of the line is looked at too.
+func (m *masker) afterNames(line string) string {
+	indent := len(line) - len(strings.TrimLeft(line, " \t"))
+	if alone.MatchString(line) {
+		m.deeper = indent
+	}
+	for from := 0; from < len(line); {
+		at := named.FindStringSubmatchIndex(line[from:])
+		if at == nil {
+			break
+		}
+		name, value := line[from+at[2]:from+at[3]], strings.TrimSpace(line[from+at[6]:])
+		first := value
+		if end := strings.IndexAny(value, " \t,"); end > 0 {
+			first = value[:end]
+		}
+		switch {
+		case passes.MatchString(name), plain.MatchString(first) && plain.MatchString(value), strings.HasPrefix(value, "/"):
+			from += at[6] + len(first)
+			continue
+		case slices.Contains([]string{"|", ">", "|-", ">-", "{", "[", "\\"}, value):
+			m.deeper = indent
+		default:
+			line = line[:from+at[6]] + hidden
+		}
+		break
+	}
+	return line
 }
 
 // Bounds of what is taken for a key: English words have about 3 bits in a character when

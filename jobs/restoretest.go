@@ -14,6 +14,7 @@ import (
 
 	"saoluu/catalog"
 	"saoluu/config"
+	"saoluu/history"
 	"saoluu/internal/calendar"
 	"saoluu/internal/fault"
 	"saoluu/restic"
@@ -151,6 +152,9 @@ func (r *Runner) restoreTest(ctx context.Context, job config.Job, run catalog.Ru
 	result, err := r.tester().Test(ctx, request)
 	r.take(result, fin)
 	for _, line := range result.Detail {
+		if isConfiguration(job) || job.Source.Type == "files" { // parsers repeat the line that they do not understand
+			line = strings.Join(history.Mask(line), "\n")
+		}
 		r.Log.Warn().Str("job", job.Name).Str("run", run.Run).Msg(line)
 	}
 	if err := errors.Join(err, r.keepArtifacts(ctx, result.Artifacts, fin)); err != nil {

@@ -59,11 +59,32 @@ func TestSyntax(t *testing.T) {
 		{"toml", "a = 1\na = 2\n", false},
 		{"ini", "[a]\nb = 1\n c\n; d\n", true},
 		{"ini", "[a\n", false},
+		{"ini", "whatever\nthis is\n", false},
 		{"ini", "# \x00\n", false},
 	} {
 		p, _ := parserOf(c.parser, "")
 		if err := p.syntax([]byte(c.text)); (err == nil) != c.good {
 			t.Errorf("%s of %q: %v", c.parser, c.text, err)
+		}
+	}
+}
+
+// An error that was found is not hidden by something that is lacking beside it.
+func TestParserFinds(t *testing.T) {
+	f := &files{examination: &examination{}}
+	for _, c := range []struct {
+		parser, said string
+		lacks        bool
+	}{
+		{"systemd", "/etc/systemd/a.service:3: Unknown key 'x'\na.service: Command /usr/bin/x is not executable: No such file or directory", false},
+		{"systemd", "a.service: Command /usr/bin/x is not executable: No such file or directory", true},
+		{"systemd", "systemd-analyze: unrecognized option '--recursive-errors=no'", true},
+		{"nft", "/etc/nftables.conf:1:77-81: Error: syntax error, unexpected string\n/etc/nftables.conf:2: Error: Interface does not exist", false},
+		{"nft", "/etc/nftables.conf:2: Error: Interface does not exist", true},
+	} {
+		p, _ := parserOf(c.parser, "")
+		if got := f.lack(p, c.said); (got != "") != c.lacks {
+			t.Errorf("%s: lacks %q", c.said, got)
 		}
 	}
 }

@@ -30,6 +30,8 @@ type parser struct {
 	// absent matches what a program says when it lacks something that is not part of the
 	// configuration, such as a name server: then nothing was learnt about that.
 	absent *regexp.Regexp
+	// found matches what it only says of an error, whatever it lacks beside.
+	found *regexp.Regexp
 }
 
 // parserOf returns a parser by its name, for the file that it shall read; empty: the one
@@ -45,7 +47,8 @@ func parserOf(name, file string) (parser, bool) {
 	case "nft":
 		return parser{program: "nft", path: "/etc/nftables.conf", argv: func(path string) []string { return []string{"-c", "-f", path} },
 			absent: regexp.MustCompile(`(?is)operation not permitted|cache initialization failed|protocol not supported|operation not supported|` +
-				`interface does not exist|(?:user|group) does not exist|could not resolve|no such file or directory\n[^\n]*\bdevices?\b`)}, true
+				`interface does not exist|(?:user|group) does not exist|could not resolve|no such file or directory\n[^\n]*\bdevices?\b`),
+			found: regexp.MustCompile(`syntax error`)}, true
 	case "nginx":
 		return parser{program: "nginx", path: "/etc/nginx/nginx.conf", argv: func(path string) []string { return []string{"-t", "-q", "-c", path} },
 			absent: regexp.MustCompile(`(?i)host not found in|cannot assign requested address|could not be resolved|dlopen\(\)|bind\(\) to .* failed`)}, true
@@ -56,7 +59,7 @@ func parserOf(name, file string) (parser, bool) {
 		return parser{program: "visudo", path: "/etc/sudoers", argv: func(path string) []string { return []string{"-c", "-f", path} }}, true
 	case "systemd":
 		return parser{program: "systemd-analyze", argv: func(path string) []string { return []string{"verify", "--man=no", "--recursive-errors=no", path} },
-			absent: regexp.MustCompile(`(?i)is not executable|failed to (?:connect|create bus)`)}, true
+			absent: regexp.MustCompile(`(?i)is not executable|failed to (?:connect|create bus)`), found: regexp.MustCompile(`(?m)^/\S+:\d+: `)}, true
 	case "json":
 		return parser{syntax: jsonSyntax}, true
 	case "toml":
@@ -134,10 +137,13 @@ func yamlSyntax(text []byte) error {
 // iniSyntax accepts sections, keys with and without a value, comments and lines that
 // continue the one before.
 func iniSyntax(text []byte) error {
-	n := 0
+	n, settings := 0, 0
 	for line := range strings.Lines(string(text)) {
 		n++
 		bare := strings.TrimSpace(line)
+		if strings.ContainsAny(bare, "=:[") {
+			settings++
+		}
 		switch {
 		case strings.ContainsRune(bare, 0):
 			return fmt.Errorf("line %d: not text", n)
@@ -147,6 +153,9 @@ func iniSyntax(text []byte) error {
 		case bare[0] == '=':
 			return fmt.Errorf("line %d: the value has no name", n)
 		}
+	}
+	if settings == 0 {
+		return errors.New("there is no section and no value in it")
 	}
 	return nil
 }

@@ -126,8 +126,9 @@ var (
 	bare   = regexp.MustCompile(`(?:^|[\s:(])(/[^\s:,;()"']+)`)
 	// people matches what a program says of a user or group that is not there.
 	people = regexp.MustCompile(`(?i)getpwnam|getgrnam|bad (?:user|group) name|unknown (?:user|group)\b|(?:user|group) does not exist`)
-	// unwritable matches what it says where a restored file cannot be written to.
-	unwritable = regexp.MustCompile(`(?i)read-only file system`)
+	// powerless matches what it says where a restored file cannot be written to, and when it is
+	// too old for what it is asked.
+	powerless = regexp.MustCompile(`(?i)read-only file system|unrecognized option|invalid option --`)
 )
 
 // namedIn returns the path that a line complains about; empty: none. The file that the
@@ -165,7 +166,10 @@ func (f *files) wanted(text string) string {
 // lack returns what a program says that it lacks and that is not part of what was
 // restored; empty: it found an error.
 func (f *files) lack(p parser, text string) string {
-	if p.absent != nil && p.absent.MatchString(text) || unwritable.MatchString(text) {
+	if p.found != nil && p.found.MatchString(text) {
+		return ""
+	}
+	if p.absent != nil && p.absent.MatchString(text) || powerless.MatchString(text) {
 		return lastLine(text)
 	}
 	for line := range strings.Lines(text) {

@@ -121,7 +121,7 @@ func (r *Runner) sweep(ctx context.Context) error {
 			if alive || err != nil {
 				return err
 			}
-			if err := errors.Join(rebuild.CleanUp(path), sources.CleanUp(ctx, path)); err != nil {
+			if err := errors.Join(rebuild.CleanUp(path), sources.CleanUp(ctx, path), removeUnfinished(path)); err != nil {
 				return err // the folder says what is left
 			}
 			return os.RemoveAll(path)

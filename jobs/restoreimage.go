@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +63,9 @@ func (r *Runner) restoreImage(ctx context.Context, p RestorePlan, part RestorePa
 		path = filepath.Join(p.To, sources.ImageFile)
 	}
 	out, err := p.imageFile(path, part)
+	if err == nil {
+		err = markUnfinished(dir, out)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -134,4 +139,36 @@ func (p RestorePlan) imageFile(path string, part RestorePart) (*os.File, error) 
 		return nil, fault.New(fault.Failed, op, err, "choose a folder that exists and can be written")
 	}
 	return file, nil
+}
+
+// unfinishedMark is the file below scratch that names the file which a restore is writing,
+// so that one of a process that was killed is found.
+const unfinishedMark = "unfinished"
+
+// markUnfinished names a file that is being written; a device is not taken away.
+func markUnfinished(scratch string, out *os.File) error {
+	if !strings.HasPrefix(filepath.Base(out.Name()), ".") {
+		return nil
+	}
+	err := os.WriteFile(filepath.Join(scratch, unfinishedMark), []byte(out.Name()), 0o600)
+	if err != nil {
+		err = errors.Join(fault.New(fault.Failed, "make a scratch folder", err, "check paths.scratch"), out.Close(), os.Remove(out.Name()))
+	}
+	return err
+}
+
+// removeUnfinished takes away what a restore was writing that was killed. Names of ours
+// begin with a dot until they are finished.
+func removeUnfinished(scratch string) error {
+	name, err := os.ReadFile(filepath.Join(scratch, unfinishedMark))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || !strings.HasPrefix(filepath.Base(string(name)), ".") {
+		return err
+	}
+	if err := os.Remove(string(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -69,6 +69,9 @@ func (r *Runner) restoreSystem(ctx context.Context, p RestorePlan, from restic.R
 	room := *files
 	room.Bytes += room.Bytes/roomShare + int64(len(layout.FileSystems))*roomPerSystem
 	out, err := p.imageFile(p.To, room)
+	if err == nil {
+		err = markUnfinished(dir, out)
+	}
 	if err != nil {
 		return 0, err
 	}

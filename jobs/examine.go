@@ -55,6 +55,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		if err := r.examineRetention(job); err != nil {
 			all = append(all, Examined{fmt.Sprintf("job %q: retention", name), err})
 		}
+		if system, is := source.(*sources.SystemTree); is && err == nil {
+			all = append(all, leavesOut(ctx, name, system)...)
+		}
 		if job.Source.Type == "image" && job.Source.Method != config.SystemTree {
 			err := disk.CanShow()
 			if err != nil { // it is saved all the same
@@ -74,6 +77,19 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		if job.Source.Type == "mariadb" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayMariaDB(job.Test.Bin)})
 		}
+	}
+	return all
+}
+
+// leavesOut tells what belongs to a system and will not be saved, which is no fault.
+func leavesOut(ctx context.Context, job string, s *sources.SystemTree) []Examined {
+	left, err := s.LeavesOut(ctx)
+	if err != nil {
+		return []Examined{{fmt.Sprintf("job %q: what it leaves out", job), err}}
+	}
+	var all []Examined
+	for _, what := range left {
+		all = append(all, Examined{fmt.Sprintf("job %q: leaves out %s", job, what), nil})
 	}
 	return all
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -50,9 +49,6 @@ func layoutFacts(ctx context.Context, dir string) ([]Fact, error) {
 		}
 		facts = append(facts, Fact{Kind: FactSHA256, Of: "/" + filepath.Base(path), Value: sum})
 	}
-	for _, u := range l.Uncovered {
-		facts = append(facts, Fact{Kind: FactSkipped, Of: u.What, Value: u.Why})
-	}
 	return ofPart(PartLayout, facts), nil
 }
 
@@ -66,7 +62,7 @@ func SystemTreeFacts(ctx context.Context, part, root string, want []Fact) ([]Fac
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // all of it is missing
 	}
-	return slices.DeleteFunc(got, func(f Fact) bool { return f.Kind == FactSkipped }), err
+	return got, err
 }
 
 // IsSystem reports whether a part of a run holds the files of a system.

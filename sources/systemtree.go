@@ -113,6 +113,29 @@ func (s *SystemTree) Examine(ctx context.Context) error {
 	return errors.Join(looked.Holdable(cmp.Or(s.Consistency, ConsistencyOffline)), looked.Close())
 }
 
+// LeavesOut names what belongs to the system and will not be saved, such as file systems
+// of other disks; not where our own targets are.
+func (s *SystemTree) LeavesOut(ctx context.Context) ([]string, error) {
+	looked, err := system.Look(ctx, s.Path)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, u := range s.foreign(looked) {
+		all = append(all, u.What+": "+u.Why)
+	}
+	return all, looked.Close()
+}
+
+// foreign is what a system leaves out and our own targets do not lie on.
+func (s *SystemTree) foreign(looked *system.System) []system.Uncovered {
+	return slices.DeleteFunc(slices.Clone(looked.Layout.Uncovered), func(u system.Uncovered) bool {
+		return u.Why == system.WhyHistory || slices.ContainsFunc(s.Skip, func(path string) bool {
+			return slices.ContainsFunc(looked.Inside(path), func(at string) bool { return at == u.What || strings.HasPrefix(at, u.What+"/") })
+		})
+	})
+}
+
 // A treeTaking is one system being taken.
 type treeTaking struct {
 	source    *SystemTree
@@ -156,7 +179,7 @@ func (t *treeTaking) exclude() []string {
 		all = append(all, rest)
 	}
 	for _, path := range t.source.Skip {
-		if at, in := t.held.Inside(path); in {
+		for _, at := range t.held.Inside(path) {
 			all = append(all, literal(filepath.Join(t.held.Tree, at))+"/*")
 		}
 	}
@@ -208,7 +231,11 @@ func (t *treeTaking) facts(ctx context.Context) ([]Fact, error) {
 	}
 	facts = ofPart(PartSystem, named(tree, append(vital, facts...)))
 	layout, err := layoutFacts(ctx, filepath.Join(t.scratch, PartLayout))
-	return append(slices.Concat(facts, layout), Fact{PartSystem, FactConsistency, "", t.consistency()}), err
+	facts = append(slices.Concat(facts, layout), Fact{PartSystem, FactConsistency, "", t.consistency()})
+	for _, u := range t.source.foreign(t.held.System) {
+		facts = append(facts, Fact{PartLayout, FactSkipped, u.What, u.Why})
+	}
+	return facts, err
 }
 
 func (t *treeTaking) still(ctx context.Context) error {

@@ -20,7 +20,6 @@ const (
 	recordLength = 446      // of a boot record, before the table
 	maxGap       = 16 << 20 // GRUB needs less than 1 MiB of it
 	maxBIOSBoot  = 64 << 20
-	maxESP       = 2 << 30
 )
 
 // codeAreas lists what boot loaders keep outside of file systems, and an EFI system
@@ -41,7 +40,7 @@ func (h *Held) codeAreas() []Code {
 		case strings.EqualFold(p.Type, biosBootType):
 			all = append(all, Code{What: CodeBIOSBoot, Name: name, Partition: p.Number, Offset: p.Start, Length: min(p.Size, maxBIOSBoot)})
 		case isESP(p) && !h.mountedPartition(p.Number):
-			all = append(all, Code{What: CodeESP, Name: name, Partition: p.Number, Offset: p.Start, Length: min(p.Size, maxESP)})
+			all = append(all, Code{What: CodeESP, Name: name, Partition: p.Number, Offset: p.Start, Length: p.Size})
 		case strings.HasPrefix(p.System.Type, "ext"):
 			all = append(all, Code{What: CodePartition, Name: name, Partition: p.Number, Offset: p.Start, Length: 1 << 10})
 		case p.System.Type == TypeBtrfs:

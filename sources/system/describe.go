@@ -51,6 +51,9 @@ func (h *Held) wanted() error {
 		problems = append(problems, fault.New(fault.Incomplete, fmt.Sprintf("system %q", h.Root), fmt.Errorf(format, args...), "mount it where it belongs, and nothing over it"))
 	}
 	for _, c := range h.covered {
+		if c.What == "/tmp" || c.What == "/var/tmp" {
+			continue // a service has some of its own there, and a system comes up without
+		}
 		lack("%q cannot be read: %s", c.What, c.Why)
 	}
 	for _, e := range fstab(h.text("/etc/fstab")) {
@@ -88,9 +91,7 @@ func (h *Held) swapFiles() []SwapFile {
 	if text, err := os.ReadFile("/proc/swaps"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "file" {
-				if at, in := h.Inside(strings.ReplaceAll(fields[0], `\040`, " ")); in {
-					paths = append(paths, at)
-				}
+				paths = append(paths, h.Inside(strings.ReplaceAll(fields[0], `\040`, " "))...)
 			}
 		}
 	}

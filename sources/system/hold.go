@@ -168,7 +168,7 @@ func (h *Held) freezeBtrfs(ctx context.Context, m Mount) ([]func() error, error)
 	shown, history := below(m, h.Mounts, state.volumes, state.frozen)
 	h.saved[m.Source] = append(h.saved[m.Source], shown...)
 	for _, v := range history {
-		h.Layout.Uncovered = append(h.Layout.Uncovered, Uncovered{v.At, "a read-only snapshot that the system keeps of itself"})
+		h.Layout.Uncovered = append(h.Layout.Uncovered, Uncovered{v.At, WhyHistory})
 	}
 	if h.how.Consistency != Snapshot || m.ReadOnly {
 		for _, v := range history {

@@ -173,6 +173,9 @@ type OS struct {
 	Arch    string   `json:"arch,omitempty"`    // as uname says, of the machine
 }
 
+// WhyHistory is why a snapshot that a system keeps of itself is not saved.
+const WhyHistory = "a read-only snapshot that the system keeps of itself"
+
 // Uncovered is something that a rebuilt system will lack.
 type Uncovered struct {
 	What string `json:"what"` // a mount point, a device, a path

@@ -35,6 +35,8 @@ type Mount struct {
 	Device   string // the block device
 	Inside   string // what of the file system is mounted: "/", or a subvolume of btrfs with a slash in front
 	ReadOnly bool   // nobody can write to it, wherever it is mounted
+
+	number [2]int // of the file system, as the kernel counts
 }
 
 // mounts returns the file systems of disks that are mounted at root and below, each
@@ -61,7 +63,7 @@ func mounts(root string, table []*mountinfo.Info) (all []Mount, beside, covered 
 		}
 		all = append(all, Mount{
 			At: at, Path: i.Mountpoint, Type: i.FSType, Source: i.Source, Device: i.Source, Inside: i.Root,
-			ReadOnly: slices.Contains(strings.Split(i.VFSOptions, ","), "ro"),
+			ReadOnly: slices.Contains(strings.Split(i.VFSOptions, ","), "ro"), number: [2]int{i.Major, i.Minor},
 		})
 	}
 	slices.SortStableFunc(all, func(a, b Mount) int { return strings.Compare(a.At, b.At) })
@@ -140,24 +142,24 @@ func noRoot(root string, table []*mountinfo.Info) error {
 // chosen drops what is shown a second time: a folder that is bound elsewhere, or a file
 // system that is mounted twice. subvolume says whether a path inside of a btrfs is one.
 func chosen(ctx context.Context, all []Mount, subvolume func(context.Context, Mount) (bool, error)) ([]Mount, error) {
-	seen := map[[2]string]bool{}
+	type shown struct {
+		number [2]int
+		inside string
+	}
+	seen := map[shown]bool{}
 	var kept []Mount
 	for _, m := range all {
-		whole := m.Inside == "/" || m.Type == TypeZFS
+		whole := m.Inside == "/"
 		if m.Type == TypeBtrfs {
 			var err error
 			if whole, err = subvolume(ctx, m); err != nil {
 				return nil, err
 			}
 		}
-		key := [2]string{m.Source, m.Inside}
-		if m.Type == TypeZFS {
-			key[1] = ""
-		}
 		if !whole && m.At == "/" {
 			return nil, fault.New(fault.Refused, fmt.Sprintf("system %q", m.Path), fmt.Errorf("its root is the folder %q of another file system", m.Inside), "give a mount point at which a whole file system or subvolume is mounted")
 		}
-		if whole && !seen[key] {
+		if key := (shown{m.number, m.Inside}); whole && !seen[key] {
 			seen[key] = true
 			kept = append(kept, m)
 		}

@@ -25,6 +25,7 @@ type System struct {
 
 	disk    *os.File // to be read as bytes
 	places  []place  // of Mounts
+	table   []*mountinfo.Info
 	covered []Uncovered
 	btrfs   map[string]*btrfsState
 }
@@ -42,6 +43,11 @@ func Look(ctx context.Context, root string) (*System, error) {
 	if err := permitted(root); err != nil {
 		return nil, err
 	}
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return nil, fault.New(fault.Absent, fmt.Sprintf("system %q", root), err, "mount it, or correct the path in the job")
+	}
+	root = real
 	table, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fault.New(fault.Unknown, fmt.Sprintf("system %q", root), err, "")
@@ -51,7 +57,7 @@ func Look(ctx context.Context, root string) (*System, error) {
 
 // look is Look, by the mounts of a table.
 func look(ctx context.Context, root string, table []*mountinfo.Info) (_ *System, err error) {
-	s := &System{Root: root, btrfs: map[string]*btrfsState{}}
+	s := &System{Root: root, table: table, btrfs: map[string]*btrfsState{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -191,9 +197,37 @@ func (s *System) readDisk() (err error) {
 	return nil
 }
 
-// Inside returns the path of something on this machine as the system calls it; false when
-// it is not in the system.
-func (s *System) Inside(path string) (string, bool) { return within(s.Root, filepath.Clean(path)) }
+// Inside returns the paths of something on this machine as the system calls it; none when
+// it is not in the system. A folder that is bound elsewhere lies at its own place too.
+func (s *System) Inside(path string) []string {
+	if real, err := filepath.EvalSymlinks(path); err == nil { // one that is not there is named all the same
+		path = real
+	}
+	var all []string
+	if at, in := within(s.Root, path); in {
+		all = append(all, at)
+	}
+	var under *mountinfo.Info
+	for _, i := range s.table {
+		if _, in := within(i.Mountpoint, path); in && (under == nil || len(i.Mountpoint) >= len(under.Mountpoint)) {
+			under = i
+		}
+	}
+	if under == nil {
+		return all
+	}
+	rest, _ := within(under.Mountpoint, path)
+	for _, m := range s.Mounts {
+		if m.number != [2]int{under.Major, under.Minor} {
+			continue
+		}
+		if deep, in := within(m.Inside, filepath.Join(under.Root, rest)); in {
+			all = append(all, filepath.Join(m.At, deep))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
 
 // mountAt returns the mount at a path of the system.
 func (s *System) mountAt(at string) (Mount, bool) {

@@ -42,6 +42,28 @@ func TestWithin(t *testing.T) {
 	}
 }
 
+// What we write ourselves is left out wherever it lies: a target that is a bound folder of
+// the system would be saved into itself.
+func TestInside(t *testing.T) {
+	s := System{Root: "/", table: []*mountinfo.Info{
+		{Mountpoint: "/", Root: "/@", Minor: 1}, {Mountpoint: "/data", Root: "/", Minor: 2},
+		{Mountpoint: "/nowhere/backup", Root: "/store/backup", Minor: 2}, {Mountpoint: "/nowhere/nas", Root: "/", Minor: 3},
+	}, Mounts: []Mount{{At: "/", Inside: "/@", number: [2]int{0, 1}}, {At: "/data", Inside: "/", number: [2]int{0, 2}}}}
+	for path, want := range map[string][]string{
+		"/nowhere/a":          {"/nowhere/a"},
+		"/nowhere/backup/x":   {"/data/store/backup/x", "/nowhere/backup/x"},
+		"/nowhere/nas/saoluu": {"/nowhere/nas/saoluu"},
+	} {
+		if diff := cmp.Diff(want, s.Inside(path)); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+	}
+	other := System{Root: "/mnt/sys", table: s.table, Mounts: []Mount{{At: "/", Inside: "/@", number: [2]int{0, 1}}}}
+	if got := other.Inside("/nowhere/a"); len(got) != 1 || got[0] != "/nowhere/a" {
+		t.Errorf("the same file system at another place: %q", got)
+	}
+}
+
 func TestSubvolumesThatAreShown(t *testing.T) {
 	volumes := map[string]Subvolume{}
 	for id, path := range []string{"", "@", "@home", "@/srv", "@/srv/deep", "@/var/lib/machines", "@/.snapshots", "@/.snapshots/1/snapshot", "@/.snapshots/1/snapshot/x", "@/tmp"} {

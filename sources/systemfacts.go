@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"saoluu/internal/fault"
 	"saoluu/sources/system"
 )
 
@@ -23,17 +24,12 @@ func ReadLayout(dir string) (*system.Layout, error) {
 }
 
 // layoutFacts are what is true of the layout of a system: what it says, and the files
-// beside it.
+// that a disk is rebuilt from.
 func layoutFacts(ctx context.Context, dir string) ([]Fact, error) {
-	l, err := ReadLayout(dir)
+	facts, err := saidByLayout(dir)
 	if err != nil {
 		return nil, err
 	}
-	facts := []Fact{{Kind: FactSystem, Of: "os", Value: strings.TrimSpace(fmt.Sprintf("%s (%s); kernels: %s", l.OS.Name, l.OS.ID, strings.Join(l.OS.Kernels, " ")))}}
-	for _, f := range l.FileSystems {
-		facts = append(facts, Fact{Kind: FactFileSystem, Of: strings.TrimSpace(strconv.Itoa(f.Partition) + " " + f.Volume), Value: strings.TrimSpace(f.Type + " " + f.UUID)})
-	}
-	facts = append(facts, TableFacts(l.Disk.Table)...)
 	files, err := filepath.Glob(filepath.Join(dir, "*.bin"))
 	if err != nil {
 		return nil, err
@@ -52,17 +48,30 @@ func layoutFacts(ctx context.Context, dir string) ([]Fact, error) {
 	return ofPart(PartLayout, facts), nil
 }
 
+func saidByLayout(dir string) ([]Fact, error) {
+	l, err := ReadLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	facts := []Fact{{Kind: FactSystem, Of: "os", Value: strings.TrimSpace(fmt.Sprintf("%s (%s); kernels: %s", l.OS.Name, l.OS.ID, strings.Join(l.OS.Kernels, " ")))}}
+	for _, f := range l.FileSystems {
+		facts = append(facts, Fact{Kind: FactFileSystem, Of: strings.TrimSpace(strconv.Itoa(f.Partition) + " " + f.Volume), Value: strings.TrimSpace(f.Type + " " + f.UUID)})
+	}
+	return ofPart(PartLayout, append(facts, TableFacts(l.Disk.Table)...)), nil
+}
+
 // SystemTreeFacts returns what is true of a part of a system restored below root, for every
-// fact in want.
+// fact in want. What a layout says that is not there, or cannot be read, is missing.
 func SystemTreeFacts(ctx context.Context, part, root string, want []Fact) ([]Fact, error) {
-	if part != PartLayout {
-		return TreeFacts(ctx, root, want)
+	got, err := TreeFacts(ctx, root, want)
+	if err != nil || part != PartLayout {
+		return got, err
 	}
-	got, err := layoutFacts(ctx, root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // all of it is missing
+	said, err := saidByLayout(root)
+	if errors.Is(err, fs.ErrNotExist) || fault.KindOf(err) == fault.Damaged {
+		err = nil
 	}
-	return got, err
+	return append(got, said...), err
 }
 
 // IsSystem reports whether a part of a run holds the files of a system.

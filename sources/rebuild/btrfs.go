@@ -182,10 +182,13 @@ func (d *Disk) subvolumes(ctx context.Context, f *system.FileSystem, device *os.
 	if err := d.mount(device, top, f, fmt.Sprintf("subvolid=%d", btrfsTop)); err != nil {
 		return err
 	}
-	err := d.makeSubvolumes(ctx, f, top, wanted)
-	if err := errors.Join(err, d.unmount(top)); err != nil {
+	if err := d.makeSubvolumes(ctx, f, top, wanted); err != nil {
 		return err
 	}
+	if err := unmount(top); err != nil {
+		return err
+	}
+	d.mounts = slices.DeleteFunc(d.mounts, func(m string) bool { return m == top })
 	return os.Remove(top)
 }
 

@@ -67,7 +67,7 @@ var notMade = []string{"needs_recovery", "orphan_present", "journal_dev", "mmp",
 // extArgs makes an ext file system with the features that it had and no others: boot
 // loaders and old kernels know fewer than the programs of today.
 func extArgs(f *system.FileSystem) []string {
-	argv := named([]string{"mkfs." + f.Type, "-q", "-F"}, "-U", f.UUID, "-L", f.Label, "-b", number(f.Made.Block, ""), "-I", number(f.Made.Inode, ""))
+	argv := named([]string{"mkfs." + f.Type, "-q", "-F"}, "-U", f.UUID, "-L", f.Label, "-b", number(f.Made.Block, ""), "-I", number(f.Made.Inode, ""), "-N", number(f.Made.Inodes, ""))
 	if len(f.Made.Features) > 0 {
 		features := []string{"none"}
 		for _, name := range f.Made.Features {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -140,13 +141,21 @@ func mountError(f *system.FileSystem, err error) error {
 	return fault.New(fault.Unknown, op, problem, "see the kernel's log")
 }
 
-// unmount takes away the newest mount.
-func (d *Disk) unmount(at string) error {
-	err := unix.Unmount(at, 0)
-	if err == nil {
-		d.mounts = slices.DeleteFunc(d.mounts, func(m string) bool { return m == at })
+// Somebody who looks at every file system that appears, such as an indexer, leaves again.
+const (
+	busyTries = 20
+	busyPause = 100 * time.Millisecond
+)
+
+// unmount takes a mount away, when nobody uses it any more.
+func unmount(at string) error {
+	for try := 1; ; try++ {
+		err := unix.Unmount(at, 0)
+		if !errors.Is(err, unix.EBUSY) || try == busyTries {
+			return err
+		}
+		time.Sleep(busyPause)
 	}
-	return err
 }
 
 // CleanUp takes away the mounts that a rebuild left below its scratch folder, when its

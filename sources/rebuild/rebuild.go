@@ -139,7 +139,7 @@ func (d *Disk) Finish(ctx context.Context) error {
 func (d *Disk) Close() error {
 	var problems []error
 	for _, at := range slices.Backward(d.mounts) {
-		if err := unix.Unmount(at, 0); err != nil {
+		if err := unmount(at); err != nil {
 			// Somebody looks into it: it goes when they leave, and its loop device with it.
 			problems = append(problems, &os.PathError{Op: "unmount", Path: at, Err: err}, unix.Unmount(at, unix.MNT_DETACH))
 		}

@@ -78,7 +78,7 @@ func sample(t *testing.T) *system.Layout {
 		FileSystems: []system.FileSystem{
 			{Partition: 2, Type: "vfat", UUID: "5E1A-00FF", Label: "ESP", Mount: "/boot/efi", Saved: true, Made: system.Made{FAT: 32}},
 			{Partition: 3, Type: "ext4", UUID: "6d617974-6875-4000-8000-000000000003", Label: "boot", Mount: "/boot", Saved: true,
-				Made: system.Made{Block: 1024, Inode: 256, Features: []string{"has_journal", "ext_attr", "filetype", "needs_recovery", "extent", "sparse_super"}}},
+				Made: system.Made{Block: 1024, Inode: 256, Inodes: 20160, Features: []string{"has_journal", "ext_attr", "filetype", "needs_recovery", "extent", "sparse_super"}}},
 			{Partition: 4, Type: "btrfs", UUID: "6d617974-6875-4000-8000-000000000004", Label: "goc", Saved: true, Default: 257, Subvolumes: []system.Subvolume{
 				{ID: 257, Path: "@", At: "/", Mounted: true}, {ID: 261, Path: "@/var/lib/may", At: "/var/lib/may"}, {ID: 262, Path: "nha", At: "/home", Mounted: true}, {ID: 270, Path: "cu"},
 			}},
@@ -150,7 +150,7 @@ func TestEveryKindOfFileSystemComesBack(t *testing.T) {
 		switch f.Type {
 		case "ext4":
 			tool(t, "/usr/sbin/e2fsck", "-fn", part)
-			if said := tool(t, "/usr/sbin/dumpe2fs", "-h", part); strings.Contains(said, "64bit") || !strings.Contains(said, "Block size:               1024") {
+			if said := tool(t, "/usr/sbin/dumpe2fs", "-h", part); strings.Contains(said, "64bit") || !strings.Contains(said, "Block size:               1024") || !strings.Contains(said, "Inode count:              20160") {
 				t.Errorf("the features are not those of the old one:\n%s", said)
 			}
 		case "btrfs":

@@ -199,6 +199,8 @@ func madeExt(said string) (m Made) {
 			_, _ = fmt.Sscan(value, &m.Block)
 		case "Inode size":
 			_, _ = fmt.Sscan(value, &m.Inode)
+		case "Inode count":
+			_, _ = fmt.Sscan(value, &m.Inodes)
 		case "Filesystem features":
 			m.Features = slices.DeleteFunc(strings.Fields(value), func(f string) bool { return f == "needs_recovery" || f == "orphan_present" })
 		}

@@ -141,6 +141,7 @@ type FileSystem struct {
 type Made struct {
 	Block    int64    `json:"block,omitempty"`    // bytes of a block, or of a FAT's cluster
 	Inode    int64    `json:"inode,omitempty"`    // bytes of an inode, of ext and xfs
+	Inodes   int64    `json:"inodes,omitempty"`   // of ext: how many files it has room for
 	Features []string `json:"features,omitempty"` // of ext, as dumpe2fs lists them
 	FAT      int      `json:"fat,omitempty"`      // 12, 16 or 32
 }

@@ -93,8 +93,8 @@ func TestSubvolumesThatAreShown(t *testing.T) {
 }
 
 func TestHowAFileSystemWasMade(t *testing.T) {
-	ext := madeExt("Filesystem features:      has_journal needs_recovery 64bit\nInode size:\t          256\nBlock size:               4096\n")
-	if diff := cmp.Diff(Made{Block: 4096, Inode: 256, Features: []string{"has_journal", "64bit"}}, ext); diff != "" {
+	ext := madeExt("Filesystem features:      has_journal needs_recovery 64bit\nInode size:\t          256\nInode count:              65536\nBlock size:               4096\n")
+	if diff := cmp.Diff(Made{Block: 4096, Inode: 256, Inodes: 65536, Features: []string{"has_journal", "64bit"}}, ext); diff != "" {
 		t.Error(diff)
 	}
 	head := make([]byte, 512)

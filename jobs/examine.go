@@ -13,6 +13,7 @@ import (
 	"saoluu/internal/fault"
 	"saoluu/sources"
 	"saoluu/sources/disk"
+	"saoluu/verify"
 )
 
 // Examined is one thing looked at before a night; Err is nil when it is good.
@@ -64,6 +65,12 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 				err = fault.New(fault.Unknown, "saved as one stream, which grows faster", err, fault.HintOf(err))
 			}
 			all = append(all, Examined{fmt.Sprintf("job %q: blocks", name), err})
+		}
+		for _, c := range job.Test.Checks {
+			if c.Parse != "" {
+				err := verify.ParserReady(ctx, c.Parse, c.Path, job.Source.Paths, job.Source.Exclude)
+				all = append(all, Examined{fmt.Sprintf("job %q: parser of %s", name, c.Parse), err})
+			}
 		}
 		if job.Source.Type == "postgres" {
 			all = append(all, Examined{fmt.Sprintf("job %q: throwaway server", name), throwawayServer(job.Test.Bin)})

@@ -82,6 +82,15 @@ type TestDone struct {
 	Entry int64
 }
 
+// failedHint says what to do about a test that failed. A copy that holds what was saved,
+// by the facts, is not made better by an older one.
+func failedHint(fin catalog.TestFinished) string {
+	if fin.Blames == catalog.BlamesNothing && slices.ContainsFunc(fin.Assertions, func(a catalog.Assertion) bool { return strings.HasPrefix(a.Name, "facts: ") }) {
+		return "the copy is as it was saved: see what the check says, and mend the source or the check"
+	}
+	return "restore an older copy with \"saoluu restore --date\", and find out what damaged this one"
+}
+
 // verdictError turns a verdict into the error that sets the exit code.
 func verdictError(fin catalog.TestFinished, err error) error {
 	const op = "restore test"
@@ -93,7 +102,7 @@ func verdictError(fin catalog.TestFinished, err error) error {
 	case fin.Verdict == catalog.VerdictPassed:
 		return nil
 	case fin.Verdict == catalog.VerdictFailed:
-		return fault.New(fault.Verification, op, errors.New(firstBroken(fin.Assertions)), "restore an older copy with \"saoluu restore --date\", and find out what damaged this one")
+		return fault.New(fault.Verification, op, errors.New(firstBroken(fin.Assertions)), failedHint(fin))
 	case fin.Verdict == catalog.VerdictNotConfigured:
 		return fault.New(fault.Unknown, op, errors.New("nothing was asserted on the restored data"), "add checks to the job's restore_test")
 	default:

@@ -22,6 +22,9 @@ func (f *files) parse(ctx context.Context, c Check, a *Assertion) error {
 	}
 	a.Expected, a.Actual = "no error", "not there"
 	file, err := f.find(path)
+	if err == nil && file == nil {
+		f.detail("%s: %s is not among what was restored", a.Name, path)
+	}
 	if err != nil || file == nil {
 		return err
 	}

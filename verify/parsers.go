@@ -72,12 +72,6 @@ func parserOf(name, file string) (parser, bool) {
 	return parser{}, false
 }
 
-// ParsePath is what a check reads that names no path; "" when it must name one.
-func ParsePath(name string) string {
-	p, _ := parserOf(name, "")
-	return p.path
-}
-
 // apacheParser starts the server as the system at hand does: Debian's by a script that
 // reads the variables that its configuration uses, others by itself.
 func apacheParser(file string) parser {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,29 @@ func (f *files) onStage(ctx context.Context, p parser, path string, empties []st
 		return "", 0, fault.New(fault.Unknown, opParse, err, "run the program by hand on a restored copy")
 	}
 	return exit.Stderr + said.String(), exit.Code, nil
+}
+
+// ParserReady tells, before the night comes, whether a parser of that name can look at what
+// a job saves: its program and namespaces are there, and so is the file, whose path is
+// empty where it is the service's own.
+func ParserReady(ctx context.Context, name, path string, saved, excluded []string) error {
+	p, known := parserOf(name, path)
+	if !known {
+		return fault.New(fault.Usage, opParse, fmt.Errorf("there is no parser %q", name), "")
+	}
+	path = cmp.Or(path, p.path)
+	f := &files{examination: &examination{request: Request{Saved: saved, Excluded: excluded}}}
+	if !f.saved(path) && !strings.HasPrefix(path, "/"+sources.PartCommands+"/") && !strings.HasPrefix(path, "/"+sources.PartDevices+"/") {
+		return fault.New(fault.Failed, opParse, fmt.Errorf("%s is not among what the job saves", path), "correct the check's path, or add the file to the job's paths")
+	}
+	if p.syntax != nil {
+		return nil
+	}
+	if _, err := p.look(); err != nil {
+		return fault.New(fault.Unknown, opParse, err, fault.HintOf(err))
+	}
+	_, err := unshared(ctx)
+	return err
 }
 
 // look finds the program.

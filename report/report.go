@@ -201,7 +201,8 @@ type Copy struct {
 	How        string    `json:"how"`
 	Encryption string    `json:"encryption"`
 	// Consistency says how a disk was held still while it was read: "offline",
-	// "snapshot", or "crash" when it was in use; absent for other sources.
+	// "snapshot", "frozen" of one that was taken while its file systems were at rest, or
+	// "crash" when it was in use; absent for other sources.
 	Consistency string `json:"consistency,omitempty"`
 }
 

@@ -111,6 +111,8 @@ if [ "$kind" = bios-agent ]; then
 	sed -i 's,root::,root:*:,' "$sys/etc/passwd"
 	cat >>"$sys/etc/rc" <<'RC'
 mount -o remount,rw /
+# The agent notes there that file systems are frozen, which must not be saved with them.
+mount -t tmpfs tmp /tmp
 busybox insmod /bin/virtio_console.ko
 until [ -e /dev/vport*p1 ]; do busybox sleep 0.1; done
 /bin/qemu-ga -m virtio-serial -p /dev/vport*p1 -t /tmp -f /tmp/qga.pid >/dev/null 2>&1 &

@@ -48,6 +48,7 @@ const (
 const (
 	ConsistencyOffline  = "offline"  // nobody wrote to it
 	ConsistencySnapshot = "snapshot" // a snapshot was read, of a volume that may have been in use
+	ConsistencyFrozen   = "frozen"   // one that was taken while the file systems on it were at rest
 	ConsistencyCrash    = "crash"    // it was in use: what was read is at best as after a power cut
 )
 
@@ -162,7 +163,10 @@ func (t *taking) op() string {
 }
 
 func (t *taking) consistency() string {
-	if t.source.Guest != nil {
+	switch {
+	case t.held != nil && t.held.AtRest:
+		return ConsistencyFrozen
+	case t.source.Guest != nil:
 		return ConsistencySnapshot
 	}
 	return cmp.Or(t.source.Consistency, ConsistencyOffline)

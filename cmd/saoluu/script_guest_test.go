@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"saoluu/internal/qmp"
 	"saoluu/sources/sourcetest"
 )
 
@@ -20,6 +23,7 @@ type guestKey struct{}
 //	guest start FILE FORMAT [OPTION…]   with QEMU's options beside; $GUEST is its control socket
 //	guest write BYTE OFFSET LENGTH      over a range of its disk, in bytes
 //	guest read BYTE OFFSET LENGTH       fails unless the range holds nothing else
+//	guest agent SOCKET SCRIPT           has its agent start a shell with that script
 //	guest state FILE                    writes what a backup could leave behind in it
 //	guest stop                          switches it off at once
 func guestCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -56,6 +60,15 @@ func guestCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(vm.Write(ctx, byte(number(1)), number(2), number(3)))
 	case "read":
 		ts.Check(vm.Read(ctx, byte(number(1)), number(2), number(3)))
+	case "agent":
+		var agent *qmp.Agent
+		err := errors.New("not tried")
+		for deadline := time.Now().Add(patience); err != nil && time.Now().Before(deadline); {
+			agent, err = qmp.DialAgent(ctx, args[1], time.Second)
+		}
+		ts.Check(err)
+		defer agent.Close()
+		ts.Check(agent.Ask(ctx, "guest-exec", map[string]any{"path": "/bin/sh", "arg": []string{"-c", args[2]}}, nil))
 	case "state":
 		text, err := vm.State(ctx)
 		ts.Check(err)

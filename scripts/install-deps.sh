@@ -38,6 +38,7 @@ partclone.xfs                       partclone        free space in images
 xfs_logprint                        xfsprogs         XFS in images
 btrfs                               btrfs-progs      Btrfs in images
 ntfsinfo                            ntfs-3g          NTFS in images
+lvcreate                            lvm2             volumes in images; none is made active
 grub-fstest                         grub-common      reading files of images without mounting them
 qemu-system-x86_64                  qemu-system-x86  booting restored images
 /usr/share/OVMF/OVMF_CODE*.fd       ovmf             the firmware of machines that boot by UEFI

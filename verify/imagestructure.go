@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -191,10 +192,13 @@ func (i *image) runCheck(ctx context.Context, damaged []int, argv ...string) err
 		return fault.New(fault.MissingTool, argv[0], err, "install a newer one: the file system has a feature that it does not know")
 	}
 	if exit.Signal == 0 && slices.Contains(damaged, exit.Code) {
-		return &finding{argv[0], "no errors", "errors", errors.New(lastLines(text))}
+		return &finding{argv[0], "no errors", "errors", errors.New(lastLines(repairSteps.ReplaceAllString(text, "")))}
 	}
 	return fault.New(fault.Unknown, argv[0], fmt.Errorf("%w: %s", err, lastLines(text)), "run it by hand on a restored copy")
 }
+
+// repairSteps are what xfs_repair says of its own progress.
+var repairSteps = regexp.MustCompile(`(?m)^(Phase \d|\s+- |No modify flag).*\n?`)
 
 // unable is the error of a program that could not look, for whatever was in its way.
 func unable(name string, err error) error {

@@ -174,7 +174,7 @@ func (d *Disk) Volumes(ctx context.Context) (all []Volume, unread []error, err e
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if err != nil {
+		if err != nil && !slices.ContainsFunc(d.unread, func(e error) bool { return e.Error() == err.Error() }) {
 			d.unread = append(d.unread, err)
 		}
 		d.volumes = append(d.volumes, found...)

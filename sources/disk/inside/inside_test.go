@@ -62,6 +62,9 @@ func mounted(t *testing.T, device string, do func(dir string)) {
 	sh(t, "mount", device, dir)
 	defer sh(t, "umount", dir)
 	do(dir)
+	// All is in its place then, even where another mount namespace keeps it mounted.
+	sh(t, "fsfreeze", "--freeze", dir)
+	sh(t, "fsfreeze", "--unfreeze", dir)
 }
 
 func write(t *testing.T, path, text string) {
@@ -247,7 +250,7 @@ func TestKnowWithoutPrograms(t *testing.T) {
 		t.Fatal(got.System, err)
 	}
 	if diff := cmp.Diff(map[string]string{"/loader": sum("đây\n")}, got.Files); diff != "" {
-		t.Error(diff)
+		t.Error(diff, got.Skipped)
 	}
 	for _, name := range []string{"system", "/etc/empty"} {
 		if kind := fault.KindOf(got.Skipped[name]); kind != fault.MissingTool {
@@ -286,5 +289,56 @@ func TestKnowOfDamage(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// A system on volumes of LVM is read like any other. No volume is made active: the kernel
+// of a machine that runs tests often has no device-mapper, and GRUB needs none.
+func TestKnowOfLVM(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "disk.img")
+	write(t, image, "")
+	if err := os.Truncate(image, 460*mib); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "parts")
+	write(t, script, "label: dos\nstart=1MiB, size=16MiB, type=83, bootable\nsize=440MiB, type=8e\n")
+	sh(t, "sh", "-c", "sfdisk -q "+image+" <"+script)
+	table := tableOf(t, image)
+	boot, group := table.Partitions[0], table.Partitions[1]
+	device(t, image, boot.Start, boot.Size, func(d string) {
+		sh(t, "mke2fs", "-q", "-t", "ext4", d)
+		mounted(t, d, func(dir string) { write(t, dir+"/vmlinuz-5.14.0", "nhân") })
+	})
+	device(t, image, group.Start, group.Size, func(d string) {
+		for _, argv := range [][]string{{"pvcreate", d}, {"vgcreate", "he-thong", d}, {"lvcreate", "-an", "-Zn", "-Wn", "-n", "goc", "-L", "320M", "he-thong"}, {"lvcreate", "-an", "-Zn", "-Wn", "-n", "srv", "-L", "64M", "he-thong"}} {
+			sh(t, append([]string{argv[0], "-q", "--driverloaded", "n", "--devices", d}, argv[1:]...)...)
+		}
+	})
+	// Both lie where lvcreate puts the first ones, behind the first megabyte.
+	root, srv := group.Start+mib, group.Start+321*mib
+	device(t, image, srv, 64*mib, func(d string) {
+		sh(t, "mke2fs", "-q", "-t", "ext4", d)
+		mounted(t, d, func(dir string) { write(t, dir+"/www/index.html", "chào\n") })
+	})
+	device(t, image, root, 320*mib, func(d string) {
+		sh(t, "mkfs.xfs", "-q", d)
+		mounted(t, d, func(dir string) {
+			tree(t, dir, "/dev/mapper/he--thong-goc / xfs defaults 0 0\nUUID="+tableOf(t, image).Partitions[0].System.UUID+" /boot ext4 defaults 0 0\n/dev/he-thong/srv /srv ext4 defaults 0 0\n")
+		})
+	})
+	got, err := open(t, image).Know(t.Context(), []string{"/etc/empty", "/srv/www/index.html", "/srv/large"})
+	if err != nil || len(got.Skipped) > 0 {
+		t.Fatal(err, got.Skipped)
+	}
+	want := map[string]string{"/etc/empty": sum(""), "/srv/www/index.html": sum("chào\n"), "/srv/large": NotThere}
+	if diff := cmp.Diff(want, got.Files); diff != "" {
+		t.Error(diff)
+	}
+	if got.Values[Release] != "debian 12" || got.Values[Kernels] != "vmlinuz-5.14.0" || got.System.Root.LVM != "he--thong-goc" {
+		t.Error(got.Values, got.System.Root)
+	}
+	named, lost, err := open(t, image).Lost(t.Context(), got.System)
+	if named != 1 || lost != 0 || err != nil {
+		t.Error(named, lost, err)
 	}
 }

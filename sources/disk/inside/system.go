@@ -216,8 +216,8 @@ func (d *Disk) Lost(ctx context.Context, s *System) (named, lost int, err error)
 	return named, lost, nil
 }
 
-// Locate finds a file as the system on the disk would or, where there is none, on any
-// volume. With a File of no kind it is certain that nothing is there.
+// Locate finds a file as the system on the disk would, or else on a volume that the system
+// does not mount. With a File of no kind it is certain that nothing is there.
 func (d *Disk) Locate(ctx context.Context, s *System, name string) (Volume, File, error) {
 	volumes, unread, err := d.Volumes(ctx)
 	if err != nil {
@@ -235,6 +235,9 @@ func (d *Disk) Locate(ctx context.Context, s *System, name string) (Volume, File
 		certain = true
 	}
 	for _, v := range volumes {
+		if s != nil && s.has(v) {
+			continue // a file there that another mount hides is not there
+		}
 		f, err := v.Find(ctx, name)
 		if err == nil && f.Kind != "" {
 			return v, f, nil
@@ -269,6 +272,11 @@ func (s *System) find(ctx context.Context, name string) (Volume, File, error) {
 		}
 	}
 	return Volume{}, File{}, nil
+}
+
+// has reports whether a volume is the root or mounted.
+func (s *System) has(v Volume) bool {
+	return v.same(s.Root) || slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Volume != nil && m.Volume.same(v) })
 }
 
 // covering is the mount that has a path.

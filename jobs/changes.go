@@ -27,32 +27,47 @@ func (r *Runner) configChanged(ctx context.Context, job config.Job, fin catalog.
 	if !isConfiguration(job) || fin.State != catalog.RunComplete {
 		return nil, nil
 	}
-	for before, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: fin.Job, GoodOnly: true, Newest: true, Limit: 1}) {
-		if err != nil {
-			return nil, err
-		}
-		e := catalog.ConfigChanged{Run: fin.Run, Job: fin.Job, Before: before.Run}
-		list, err := r.compareRuns(ctx, before.RunFinished, fin)
-		if err != nil {
-			e.Unknown = r.public(job, err)
-			return &e, nil
-		}
-		for _, c := range list {
-			switch c.Kind {
-			case history.Added:
-				e.Added++
-			case history.Removed:
-				e.Removed++
-			default:
-				e.Changed++
-			}
-		}
-		if e.Files() == 0 {
-			return nil, nil
-		}
+	before, err := r.lastWritten(ctx, fin.Job)
+	if err != nil || before.Run == "" {
+		return nil, err
+	}
+	e := catalog.ConfigChanged{Run: fin.Run, Job: fin.Job, Before: before.Run}
+	list, err := r.compareRuns(ctx, before.RunFinished, fin)
+	if err != nil {
+		e.Unknown = r.public(job, err)
 		return &e, nil
 	}
-	return nil, nil
+	for _, c := range list {
+		switch c.Kind {
+		case history.Added:
+			e.Added++
+		case history.Removed:
+			e.Removed++
+		default:
+			e.Changed++
+		}
+	}
+	if e.Files() == 0 {
+		return nil, nil
+	}
+	return &e, nil
+}
+
+// lastWritten returns the good run of a job that was written down last, the zero value
+// when there is none. It need not be the newest: while a clock was wrong, runs were made
+// that are newer than any that follow, and changes must not be told against those alone.
+func (r *Runner) lastWritten(ctx context.Context, job string) (catalog.Run, error) {
+	const wrong = 64 // so many runs with a clock that is ahead are taken for granted
+	var last catalog.Run
+	for run, err := range r.Catalog.Runs(ctx, catalog.RunQuery{Job: job, GoodOnly: true, Newest: true, Limit: wrong}) {
+		if err != nil {
+			return catalog.Run{}, err
+		}
+		if last.Run == "" || run.Seq > last.Seq {
+			last = run
+		}
+	}
+	return last, nil
 }
 
 // compareRuns lists what differs between two runs.

@@ -89,11 +89,12 @@ func diskImage(s config.Source, now func() time.Time) *sources.Image {
 	return i
 }
 
-// systemTree makes the source of a system's files. What we write ourselves is left out:
-// a backup must not hold the ones before.
+// systemTree makes the source of a system's files. What we write ourselves is left out: a
+// backup must not hold the ones before, nor the keys of repositories, which would outlive
+// their destruction in it.
 func (r *Runner) systemTree(job config.Job) sources.Source {
 	s := job.Source
-	skip := []string{r.Config.Paths.Scratch, StatePath(r.Config, "cache")}
+	skip := []string{r.Config.Paths.Scratch, StatePath(r.Config, "cache"), StatePath(r.Config, "keys")}
 	for _, t := range r.Config.Targets {
 		if (t.Type == "local" || t.Type == "removable") && filepath.IsAbs(t.Path) {
 			skip = append(skip, t.Path)

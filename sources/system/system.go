@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,7 +171,10 @@ func errorText(err error) string {
 func (s *System) readDisk() (err error) {
 	at := s.places[0].disk
 	op := fmt.Sprintf("disk %q", at)
-	if s.disk, err = os.Open(at); err != nil {
+	switch s.disk, err = os.Open(at); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.New(fault.Absent, op, err, "let saoluu see the disk, or the file behind the loop device: its boot sectors are needed")
+	case err != nil:
 		return fault.New(fault.Denied, op, err, "let saoluu read the disk: its boot sectors are needed")
 	}
 	d := &s.Layout.Disk

@@ -51,15 +51,27 @@ func (x *examination) fetchSystem(ctx context.Context) ([]restoredPart, error) {
 		return nil, &finding{"layout", "1 layout", "none", nil}
 	}
 	err := x.rebuild(ctx, &parts[of], parts[layout].dir, func(root string) error { return restore(of, root) })
-	if kind := fault.KindOf(err); kind == fault.Denied || kind == fault.Refused {
-		x.result.Beyond = "its disk was not rebuilt: " + err.Error()
-		x.detail("%s; %s", x.result.Beyond, fault.HintOf(err))
+	if why := whyNotRebuilt(err); why != "" {
+		x.result.Beyond = "its disk was not rebuilt: " + why
+		x.detail("%v; %s", err, fault.HintOf(err))
 		return parts, restore(of, parts[of].dir)
 	}
 	if fault.KindOf(err) == fault.Damaged {
 		return nil, &finding{AssertionRestore, "what the disk is rebuilt from is whole", "damaged", err}
 	}
 	return parts, err
+}
+
+// whyNotRebuilt says why no disk can be made of a copy that may be whole; "" for an error
+// of another kind.
+func whyNotRebuilt(err error) string {
+	switch fault.KindOf(err) {
+	case fault.Denied:
+		return "mounts or loop devices are not allowed here"
+	case fault.Refused:
+		return "it has what cannot be made anew"
+	}
+	return ""
 }
 
 // rebuild makes the disk of a system, which restore fills with its files.

@@ -24,7 +24,9 @@ func (d *Disk) format(ctx context.Context, n int, code string) error {
 	case isExt(f.Type):
 		err = run(ctx, nil, append(extArgs(f), device.Name())...)
 	case f.Type == typeXFS:
-		err = run(ctx, nil, append(xfsArgs(f), device.Name())...)
+		if err = run(ctx, nil, append(xfsArgs(f), device.Name())...); err != nil && f.Size < xfsLeast {
+			err = run(ctx, nil, append(xfsArgs(f), "--unsupported", device.Name())...)
+		}
 	case f.Type == typeBtrfs:
 		err = d.formatBtrfs(ctx, f, device)
 	case f.Type == typeVFAT:
@@ -80,16 +82,12 @@ func extArgs(f *system.FileSystem) []string {
 	return argv
 }
 
-// xfsLeast is the size below which mkfs.xfs makes no file system by itself (xfsprogs 5.19);
-// what is smaller was made by an older one.
+// xfsLeast is the size below which mkfs.xfs makes no file system by itself since xfsprogs
+// 5.19; what is smaller was made by an older one.
 const xfsLeast = 300 << 20
 
 func xfsArgs(f *system.FileSystem) []string {
-	argv := named([]string{"mkfs.xfs", "-q", "-f"}, "-m", prefixed("uuid=", f.UUID), "-L", f.Label, "-b", number(f.Made.Block, "size="), "-i", number(f.Made.Inode, "size="))
-	if f.Size > 0 && f.Size < xfsLeast {
-		argv = append(argv, "--unsupported")
-	}
-	return argv
+	return named([]string{"mkfs.xfs", "-q", "-f"}, "-m", prefixed("uuid=", f.UUID), "-L", f.Label, "-b", number(f.Made.Block, "size="), "-i", number(f.Made.Inode, "size="))
 }
 
 func prefixed(prefix, value string) string {

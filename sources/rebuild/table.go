@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -107,8 +108,13 @@ func putCode(to *os.File, at int64, dir string, c system.Code) error {
 // plainEnv is the environment of the programs that are run here.
 var plainEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "MTOOLS_SKIP_CHECK=1"}
 
+// programLimit bounds one program: making the largest file systems takes minutes.
+const programLimit = time.Hour
+
 // run runs a program of this machine as root.
 func run(ctx context.Context, in io.Reader, argv ...string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, programLimit, fault.New(fault.TimedOut, op, fmt.Errorf("%s: over its limit of %s", argv[0], programLimit), "see whether the disk can be written to"))
+	defer cancel()
 	program, err := command.LookPath(argv[0])
 	if err != nil {
 		return err

@@ -24,9 +24,7 @@ func (d *Disk) format(ctx context.Context, n int, code string) error {
 	case isExt(f.Type):
 		err = run(ctx, nil, append(extArgs(f), device.Name())...)
 	case f.Type == typeXFS:
-		if err = run(ctx, nil, append(xfsArgs(f), device.Name())...); err != nil && f.Size < xfsLeast {
-			err = run(ctx, nil, append(xfsArgs(f), "--unsupported", device.Name())...)
-		}
+		err = formatXFS(ctx, f, device.Name())
 	case f.Type == typeBtrfs:
 		err = d.formatBtrfs(ctx, f, device)
 	case f.Type == typeVFAT:
@@ -86,8 +84,42 @@ func extArgs(f *system.FileSystem) []string {
 // 5.19; what is smaller was made by an older one.
 const xfsLeast = 300 << 20
 
-func xfsArgs(f *system.FileSystem) []string {
-	return named([]string{"mkfs.xfs", "-q", "-f"}, "-m", prefixed("uuid=", f.UUID), "-L", f.Label, "-b", number(f.Made.Block, "size="), "-i", number(f.Made.Inode, "size="))
+// formatXFS makes an XFS with the features that it had and no others: the boot loader that
+// comes back beside it may know no newer ones. A mkfs.xfs that is older itself does not know
+// the names of all that are to be left out, and makes none of these.
+func formatXFS(ctx context.Context, f *system.FileSystem, device string) error {
+	var err error
+	for _, all := range []bool{true, false} {
+		if err = run(ctx, nil, append(xfsArgs(f, all), device)...); err != nil && f.Size < xfsLeast {
+			err = run(ctx, nil, append(xfsArgs(f, all), "--unsupported", device)...)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// xfsArgs are the arguments of mkfs.xfs; with all set, they name the features to be left
+// out too.
+func xfsArgs(f *system.FileSystem, all bool) []string {
+	argv := named([]string{"mkfs.xfs", "-q", "-f"}, "-m", prefixed("uuid=", f.UUID), "-L", f.Label, "-b", number(f.Made.Block, "size="), "-i", number(f.Made.Inode, "size="))
+	if len(f.Made.Features) == 0 {
+		return argv // nothing is known of them
+	}
+	said := func(names []string) string {
+		var words []string
+		for _, name := range names {
+			if slices.Contains(f.Made.Features, name) {
+				words = append(words, name+"=1")
+			} else if all {
+				words = append(words, name+"=0")
+			}
+		}
+		return strings.Join(words, ",")
+	}
+	meta, inodes := system.XFSFeatures()
+	return named(argv, "-m", said(meta), "-i", said(inodes))
 }
 
 func prefixed(prefix, value string) string {

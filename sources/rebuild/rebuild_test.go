@@ -81,7 +81,7 @@ func sample(t *testing.T) *system.Layout {
 			{Partition: 4, Type: "btrfs", UUID: "6d617974-6875-4000-8000-000000000004", Label: "goc", Saved: true, Default: 257, Subvolumes: []system.Subvolume{
 				{ID: 257, Path: "@", At: "/", Mounted: true}, {ID: 261, Path: "@/var/lib/may", At: "/var/lib/may"}, {ID: 262, Path: "nha", At: "/home", Mounted: true}, {ID: 270, Path: "cu"},
 			}},
-			{Partition: 5, Type: "xfs", UUID: "6d617974-6875-4000-8000-000000000005", Label: "du-lieu", Mount: "/srv", Saved: true, Made: system.Made{Block: 4096}},
+			{Partition: 5, Type: "xfs", UUID: "6d617974-6875-4000-8000-000000000005", Label: "du-lieu", Mount: "/srv", Saved: true, Made: system.Made{Block: 4096, Inode: 512, Features: []string{"finobt", "sparse"}}},
 			{Partition: 6, Type: "swap", UUID: "6d617974-6875-4000-8000-000000000006"},
 		},
 		SwapFiles: []system.SwapFile{{Path: "/srv/swap", Size: 1 << 20}},
@@ -156,6 +156,9 @@ func TestEveryKindOfFileSystemComesBack(t *testing.T) {
 			tool(t, "btrfs", "check", "--readonly", part)
 		case "xfs":
 			tool(t, "/usr/sbin/xfs_repair", "-n", part)
+			if said := tool(t, "/usr/sbin/xfs_db", "-r", "-c", "version", part); !strings.Contains(said, "FINOBT") || strings.Contains(said, "REFLINK") || strings.Contains(said, "BIGTIME") {
+				t.Errorf("made with other features than it had: %s", said)
+			}
 		case "vfat":
 			tool(t, "/usr/sbin/fsck.fat", "-n", part)
 		}

@@ -208,14 +208,34 @@ func madeExt(said string) (m Made) {
 	return m
 }
 
-// madeXFS reads the superblock (XFS Algorithms & Data Structures, "Superblocks"), whose
-// numbers are big-endian.
+// XFSFeatures are the features of an XFS that one can be made without, and without which
+// an older boot loader or kernel may want it: names of mkfs.xfs, in the order of their bits.
+func XFSFeatures() (named, inodes []string) {
+	return []string{"finobt", "rmapbt", "reflink", "inobtcount", "bigtime"}, []string{"sparse", "nrext64"}
+}
+
+// madeXFS reads the superblock (XFS Algorithms & Data Structures, "Superblocks"; bits of
+// features: Linux, fs/xfs/libxfs/xfs_format.h), whose numbers are big-endian.
 func madeXFS(device string) (Made, error) {
 	head, err := headOf(device, 512)
 	if err != nil {
 		return Made{}, err
 	}
-	return Made{Block: int64(binary.BigEndian.Uint32(head[4:])), Inode: int64(binary.BigEndian.Uint16(head[104:]))}, nil
+	m := Made{Block: int64(binary.BigEndian.Uint32(head[4:])), Inode: int64(binary.BigEndian.Uint16(head[104:]))}
+	if binary.BigEndian.Uint16(head[100:])&15 != 5 {
+		return m, nil // of before 2013, with none of them
+	}
+	compatible, incompatible := binary.BigEndian.Uint32(head[212:]), binary.BigEndian.Uint32(head[216:])
+	for name, has := range map[string]bool{
+		"finobt": compatible&1 != 0, "rmapbt": compatible&2 != 0, "reflink": compatible&4 != 0, "inobtcount": compatible&8 != 0,
+		"sparse": incompatible&2 != 0, "bigtime": incompatible&8 != 0, "nrext64": incompatible&32 != 0,
+	} {
+		if has {
+			m.Features = append(m.Features, name)
+		}
+	}
+	slices.Sort(m.Features)
+	return m, nil
 }
 
 // madeFAT reads a boot sector (Microsoft, "FAT: General Overview of On-Disk Format").

@@ -139,11 +139,13 @@ type FileSystem struct {
 
 // Made is how a file system was made, as far as its own program tells.
 type Made struct {
-	Block    int64    `json:"block,omitempty"`    // bytes of a block, or of a FAT's cluster
-	Inode    int64    `json:"inode,omitempty"`    // bytes of an inode, of ext and xfs
-	Inodes   int64    `json:"inodes,omitempty"`   // of ext: how many files it has room for
-	Features []string `json:"features,omitempty"` // of ext, as dumpe2fs lists them
-	FAT      int      `json:"fat,omitempty"`      // 12, 16 or 32
+	Block  int64 `json:"block,omitempty"`  // bytes of a block, or of a FAT's cluster
+	Inode  int64 `json:"inode,omitempty"`  // bytes of an inode, of ext and xfs
+	Inodes int64 `json:"inodes,omitempty"` // of ext: how many files it has room for
+	// Features are those of ext as dumpe2fs lists them, or those of XFSFeatures that an XFS
+	// has, as mkfs.xfs names them.
+	Features []string `json:"features,omitempty"`
+	FAT      int      `json:"fat,omitempty"` // 12, 16 or 32
 }
 
 // A Subvolume is a part of a btrfs that is mounted by itself, or lies inside of one that

@@ -107,6 +107,35 @@ func TestHowAFileSystemWasMade(t *testing.T) {
 	}
 }
 
+func TestFeaturesOfXFS(t *testing.T) {
+	for options, want := range map[string][]string{
+		"finobt=1,reflink=1,inobtcount=1,bigtime=1 sparse=1,nrext64=0": {"bigtime", "finobt", "inobtcount", "reflink", "sparse"},
+		"finobt=1,reflink=0,inobtcount=0,bigtime=0 sparse=0,nrext64=1": {"finobt", "nrext64"},
+	} {
+		image := filepath.Join(t.TempDir(), "xfs")
+		meta, inodes, _ := strings.Cut(options, " ")
+		if err := os.WriteFile(image, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(image, 320<<20); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mkfs.xfs", "-q", "-m", meta, "-i", inodes, image).CombinedOutput(); err != nil {
+			if os.Getenv("SAOLUU_MUST_RUN") == "" {
+				t.Skip("no mkfs.xfs that knows them")
+			}
+			t.Fatalf("%v: %s", err, out)
+		}
+		got, err := madeXFS(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(Made{Block: 4096, Inode: 512, Features: want}, got); diff != "" {
+			t.Errorf("%s: %s", options, diff)
+		}
+	}
+}
+
 func TestWhatIsNoSystem(t *testing.T) {
 	row := func(kind string) []*mountinfo.Info { return []*mountinfo.Info{{Mountpoint: "/r", FSType: kind, ID: 1}} }
 	for kind, want := range map[string]string{"overlay": "container", "tmpfs": "no disk", "nfs4": "no disk"} {

@@ -110,8 +110,8 @@ func (x *examination) compare(ctx context.Context) error {
 	if _, ok := x.subject.(*files); ok { // of which nobody can count the rows
 		want = slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return f.Kind == sources.FactRows })
 	}
-	if _, ok := x.subject.(*image); ok { // whose system is looked at later, and not of a disk damaged on purpose
-		want = slices.DeleteFunc(slices.Clone(want), isOfSystem)
+	if i, ok := x.subject.(*image); ok { // whose system is looked at later, and not of a disk damaged on purpose
+		want = slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return isOfSystem(f) || i.renewed(f) })
 	}
 	if os.Geteuid() != 0 { // nobody else can give files to others, nor so restore them
 		want = slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool { return f.Kind == sources.FactOwner })

@@ -178,6 +178,12 @@ func (i *image) expects(number int) bool {
 	return slices.ContainsFunc(i.layout.FileSystems, func(f system.FileSystem) bool { return f.Partition == number && f.Saved })
 }
 
+// renewed tells the facts of files that are others on a rebuilt disk than in the backup.
+func (i *image) renewed(f sources.Fact) bool {
+	path, ok := sources.FactPath(f)
+	return i.layout != nil && ok && f.Part == i.disk.Part && rebuild.Renewed(i.layout, path)
+}
+
 // damageSystem spoils one file of a rebuilt disk that has a fact. Not one in FAT, of which
 // a copy is shown, and not the layout, of which the disk was made already.
 func (i *image) damageSystem(ctx context.Context, seed string, want []sources.Fact) (how string, err error) {
@@ -188,7 +194,7 @@ func (i *image) damageSystem(ctx context.Context, seed string, want []sources.Fa
 	}
 	candidates := slices.DeleteFunc(slices.Clone(want), func(f sources.Fact) bool {
 		path, ok := sources.FactPath(f)
-		return f.Part != i.disk.Part || ok && inFAT(path)
+		return f.Part != i.disk.Part || ok && inFAT(path) || i.renewed(f)
 	})
 	if len(candidates) == 0 {
 		return "", nil

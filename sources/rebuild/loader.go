@@ -47,6 +47,13 @@ func (d *Disk) extlinux(ctx context.Context) error {
 	return nil
 }
 
+// Renewed reports whether a file of the system, by its path, is another one on the rebuilt
+// disk: what extlinux starts by is written by the extlinux of this machine.
+func Renewed(l *system.Layout, name string) bool {
+	return slices.Contains(l.Loaders, system.LoaderExtlinux) && slices.Contains(extlinuxFolders, strings.TrimPrefix(path.Dir(name), "/")) &&
+		slices.Contains([]string{"ldlinux.sys", "ldlinux.c32"}, path.Base(name))
+}
+
 // makeSwapFiles makes the files anew that the system swaps to.
 func (d *Disk) makeSwapFiles(context.Context) error {
 	if len(d.layout.SwapFiles) == 0 {

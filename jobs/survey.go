@@ -29,6 +29,7 @@ type survey struct {
 	at      map[string]time.Time // by run: its time for retention
 	tested  map[string]bool      // runs with a passed restore test
 	inUse   map[string]bool      // runs that a restore test is reading
+	version map[string]bool      // runs that hold a configuration as it was before or after a change
 	locked  map[string]time.Time // by snapshot of the surveyed target: when its storage lets go
 	sound   map[string]bool      // targets whose copies count elsewhere
 	media   map[string]catalog.MediumState
@@ -40,7 +41,7 @@ type survey struct {
 func (r *Runner) survey(ctx context.Context, target string, gone map[string]bool) (*survey, error) {
 	s := &survey{
 		r: r, surveys: target, on: map[string]map[string]presence{}, runs: map[string]catalog.Run{}, at: map[string]time.Time{},
-		tested: map[string]bool{}, inUse: map[string]bool{}, locked: map[string]time.Time{}, sound: map[string]bool{},
+		tested: map[string]bool{}, inUse: map[string]bool{}, version: map[string]bool{}, locked: map[string]time.Time{}, sound: map[string]bool{},
 	}
 	var err error
 	if s.media, _, err = r.Catalog.Media(ctx, r.Now()); err != nil {
@@ -67,6 +68,15 @@ func (r *Runner) survey(ctx context.Context, target string, gone map[string]bool
 	}
 	for _, t := range tests {
 		s.inUse[t.Run] = true
+	}
+	changes, err := r.Catalog.ConfigChanges(ctx, r.Now())
+	if err != nil {
+		return nil, err
+	}
+	for _, ofJob := range changes {
+		for _, change := range ofJob {
+			s.version[change.Run], s.version[change.Before] = true, true
+		}
 	}
 	return s, nil
 }
@@ -250,7 +260,7 @@ func (s *survey) backup(target, id string, p presence) retention.Backup {
 	b := retention.Backup{
 		Run: id, At: s.at[id], Good: run.State == catalog.RunComplete && run.Invalidated.IsZero() && p.whole,
 		Invalidated: run.State == catalog.RunComplete && !run.Invalidated.IsZero(),
-		Held:        run.Held, Tested: s.tested[id], InUse: s.inUse[id], Snapshots: p.snapshots,
+		Held:        run.Held, Tested: s.tested[id], InUse: s.inUse[id], Version: s.version[id], Snapshots: p.snapshots,
 	}
 	if was, known := s.r.Config.Classes[run.Class]; known && run.Class != s.r.Config.Jobs[run.Job].Class {
 		b.Promised = was.KeepMin

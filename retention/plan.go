@@ -155,6 +155,9 @@ func (p *planner) decide(i int) Decision {
 	case p.Rules.countsNothing() && !overAge:
 		d.Reasons = []Reason{{Rule: KeepAll}}
 		return d
+	case b.Good && b.Version && !overAge:
+		d.Reasons = append(slices.Clone(p.counted[i]), Reason{Rule: Version})
+		return d
 	case b.Good && len(p.counted[i]) > 0 && !overAge:
 		d.Reasons = p.counted[i]
 		return d

@@ -146,6 +146,11 @@ func TestRules(t *testing.T) {
 		{name: "keep_max takes what counts keep", backups: three, rules: Rules{Last: 9, KeepMax: days(2)}, want: `2026-05-01 01:00: forget keep-max
 2026-05-02 01:00: keep last
 2026-05-03 01:00: keep newest-good,last`},
+		{name: "versions of a configuration", backups: each(nightly(t, 5, "2026-05-01"), func(i int, b *Backup) { b.Version, b.Good = i < 3, i != 1 }), rules: Rules{Last: 1, KeepMax: days(5), BadAfter: days(1)}, want: `2026-04-27 01:00: forget keep-max,surplus
+2026-04-28 01:00: forget keep-max,bad
+2026-04-29 01:00: keep version
+2026-04-30 01:00: forget surplus
+2026-05-01 01:00: keep newest-good,last`},
 		{name: "keep_max alone", backups: three, rules: Rules{KeepMax: days(2)}, want: `2026-05-01 01:00: forget keep-max
 2026-05-02 01:00: keep keep-all
 2026-05-03 01:00: keep newest-good`},
@@ -320,7 +325,7 @@ func TestDigest(t *testing.T) {
 // that KeepUntil names.
 func TestWords(t *testing.T) {
 	all := []Rule{
-		Last, Hourly, Daily, Weekly, Monthly, Yearly, KeepAll, Held, LastGood, NewestGood, NewestTested, Young, Future, InUse, Copies,
+		Last, Hourly, Daily, Weekly, Monthly, Yearly, KeepAll, Version, Held, LastGood, NewestGood, NewestTested, Young, Future, InUse, Copies,
 		Locked, AppendOnly, BadRecent, BadAlone, Surplus, OverAge, Bad,
 	}
 	said := map[string]Rule{}

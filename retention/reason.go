@@ -18,6 +18,7 @@ const (
 	Monthly Rule = "monthly"
 	Yearly  Rule = "yearly"
 	KeepAll Rule = "keep-all" // the class deletes nothing
+	Version Rule = "version"  // of a configuration: each is kept up to keep_max
 )
 
 // The nevers: rules that keep whatever the others say.
@@ -69,6 +70,8 @@ func (r Reason) Text() string {
 		return fmt.Sprintf("newest of its %s, number %d of %d", unitOf(r.Rule), r.N, r.Of)
 	case KeepAll:
 		return "its class deletes nothing"
+	case Version:
+		return "a version of a configuration, before or after a change"
 	case Held:
 		return "held by a person"
 	case LastGood:

@@ -33,6 +33,7 @@ type Backup struct {
 	Held        bool              // a person has forbidden to delete it
 	Tested      bool              // a restore test of it has passed
 	InUse       bool              // a restore test is reading it now
+	Version     bool              // it holds a configuration as it was before or after a change
 	Elsewhere   int               // other targets that hold a whole copy of it
 	Wanted      bool              // the rules keep it on another target
 	LockedUntil time.Time         // the storage refuses to delete it before; zero: it does not

@@ -116,8 +116,8 @@ func steady(text, again []byte, matches *regexp.Regexp) []byte {
 // judge refuses what is no whole configuration and leaves out what changes by itself.
 func (d Device) judge(text []byte, preset devicePreset) (statement, error) {
 	text = plainLines(text)
-	if m := preset.refused.Find(text); m != nil && len(text) < 4096 {
-		return statement{}, d.fault(fault.Denied, "let this user show the whole configuration, or set command", "it refused %q: %s", preset.command, bytes.TrimSpace(firstLine(text[bytes.Index(text, m):])))
+	if m := preset.refusal(text); m != nil {
+		return statement{}, d.fault(fault.Denied, "let this user show the whole configuration, or set command", "it refused %q: %s", preset.command, m)
 	}
 	if asks.Match(bytes.TrimRight(tailOf(text), "\n")) {
 		return statement{}, d.asked()
@@ -125,12 +125,19 @@ func (d Device) judge(text []byte, preset devicePreset) (statement, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return statement{}, d.fault(fault.Failed, "log in by hand and see what it says", "it showed nothing")
 	}
+	// Who runs one command has no key to press: a device that waits for one has said a page.
+	if more.Match(bytes.TrimRight(tailOf(text), "\n")) {
+		return statement{}, d.fault(fault.Failed, "set command to one that shows all at once", "it shows its configuration in pages, and stopped after %d lines", bytes.Count(text, []byte{'\n'}))
+	}
 	if preset.whole != nil && !preset.whole.Match(text) {
 		return statement{}, d.fault(fault.Failed, "try again; if it stays so, log in by hand and see where it stops", "its configuration was cut off after %d lines", bytes.Count(text, []byte{'\n'}))
 	}
 	text, err := dropLines(text, slices.Concat(preset.drop, d.Drop))
 	if err != nil {
 		return statement{}, fault.New(fault.Usage, d.op(), err, "mend its drop patterns")
+	}
+	if hole := preset.hole(text); hole != nil {
+		return statement{}, d.fault(fault.Failed, "let this user see it all; a part that can never be shown may be named in drop", "it left out a part of its configuration: %s", hole)
 	}
 	text = bytes.TrimLeft(text, "\n")
 	return statement{text: text}, nil

@@ -117,6 +117,18 @@ func TestDevice(t *testing.T) {
 		{name: "a status", talk: says("boom", 3), err: "status 3: boom", kind: fault.Failed},
 		{name: "no status", talk: says("set system", cut), err: "cut off after 10 bytes", kind: fault.Failed},
 		{name: "a refusal", talk: says("error: permission denied for show\n", 0), err: "it refused", kind: fault.Denied},
+		{name: "a refusal in the end", talk: says(strings.Repeat("set system host-name bien\n", 400)+"error: communication failure\n", 0), err: "it refused", kind: fault.Denied},
+		{name: "a long text with such words", talk: says("error: is the name\n"+strings.Repeat("set a\n", 1000), 0), want: "error: is the name\n" + strings.Repeat("set a\n", 1000)},
+		{name: "a page", talk: says("set a\r\nset b\r\n---(more 12%)---", 0), err: "in pages", kind: fault.Failed},
+		{name: "a page of another", talk: says("/ip dns\r\n -- more --", 0), change: func(d *Device) { d.Preset = "mikrotik" }, err: "in pages", kind: fault.Failed},
+		{name: "rights that lack", talk: says("set version 1\nset system login user a authentication /* SECRET-DATA */\n", 0), err: "left out a part of its configuration: set system login", kind: fault.Failed},
+		{name: "a secret that is shown", talk: says("set secret \"$9$x\" ## SECRET-DATA\n", 0), want: "set secret \"$9$x\" ## SECRET-DATA\n"},
+		{name: "rights to nothing", talk: says("system { /* ACCESS-DENIED */ }\n", 0), err: "left out a part", kind: fault.Failed},
+		{name: "a menu that did not answer", talk: says("/ip dns\nset servers=192.0.2.53\n#error exporting \"/interface/wifi\" (timeout)\n/system identity\nset name=a\n", 0),
+			change: func(d *Device) { d.Preset = "mikrotik" }, err: "left out a part of its configuration: #error exporting \"/interface/wifi\"", kind: fault.Failed},
+		{name: "an export that was stopped", talk: says("/ip dns\n#interrupted\n", 0), change: func(d *Device) { d.Preset = "mikrotik" }, err: "left out a part", kind: fault.Failed},
+		{name: "a menu that never answers", talk: says("/ip dns\nset servers=192.0.2.53\n#error exporting \"/x\"\n", 0),
+			change: func(d *Device) { d.Preset, d.Drop = "mikrotik", []string{`^#error exporting "/x"`} }, want: "/ip dns\nset servers=192.0.2.53\n"},
 		{name: "nothing", talk: says("\r\n", 0), err: "showed nothing", kind: fault.Failed},
 		{name: "a question", talk: func(c ssh.Channel, _ string) uint32 {
 			_, _ = io.WriteString(c, "Enter password: ")

@@ -1,6 +1,9 @@
 package sources
 
-import "regexp"
+import (
+	"bytes"
+	"regexp"
+)
 
 // A devicePreset says how the configuration of one family of network devices is read.
 type devicePreset struct {
@@ -10,8 +13,35 @@ type devicePreset struct {
 	leave   string   // ends a session
 	refused *regexp.Regexp
 	whole   *regexp.Regexp // matches what a whole configuration ends with; nil: the exit status says so
+	holes   *regexp.Regexp // matches what stands where something was left out; nil: nothing ever is
 	drop    []string       // lines that change by themselves
 	settle  *regexp.Regexp // what may change each time it is shown and must be saved
+}
+
+// refusedWithin is the length of a text that can be a refusal alone; a longer one is a
+// configuration, in which the same words may stand for something else.
+const refusedWithin = 4096
+
+// refusal returns what the device says instead of its configuration, or at last where it
+// went on no further; nil: nothing of that.
+func (p devicePreset) refusal(text []byte) []byte {
+	text = bytes.TrimSpace(text)
+	if len(text) >= refusedWithin {
+		text = text[bytes.LastIndexByte(text, '\n')+1:]
+	}
+	at := p.refused.FindIndex(text)
+	if at == nil {
+		return nil
+	}
+	return bytes.TrimSpace(firstLine(text[at[0]:]))
+}
+
+// hole returns what stands where the device left something out; nil: nowhere.
+func (p devicePreset) hole(text []byte) []byte {
+	if p.holes == nil {
+		return nil
+	}
+	return firstLine(p.holes.Find(text))
 }
 
 // prompt is what a session waits for: a name and a mark at the end of all that was said.
@@ -54,13 +84,17 @@ func devicePresets(family string) (devicePreset, bool) {
 		return devicePreset{
 			command: "show configuration | display set | no-more",
 			refused: regexp.MustCompile(`(?mi)^\s*(error:|unknown command|syntax error|permission denied)`),
-			drop:    []string{`^## Last (commit|changed):`, `^set version-uptime`},
+			// To an account without the rights it says so in the place of what it hides.
+			holes: regexp.MustCompile(`(?m)^.*(?:/\*|##) *(?:ACCESS-DENIED|SECRET-DATA \*/).*$`),
+			drop:  []string{`^## Last (commit|changed):`, `^set version-uptime`},
 		}, true
 	case "mikrotik":
 		return devicePreset{
 			command: "/export show-sensitive",
 			refused: regexp.MustCompile(`(?mi)^(bad command name|expected end of command|syntax error|input does not match|no such item|failure:)`),
-			drop:    []string{`^# .* by RouterOS`, `^# [a-z]{3}/\d\d/\d{4} `, `^# \d{4}-\d\d-\d\d `},
+			// A menu that does not answer in time is left out, and the status is good all the same.
+			holes: regexp.MustCompile(`(?m)^#\s*(?:error exporting|interrupted).*$`),
+			drop:  []string{`^# .* by RouterOS`, `^# [a-z]{3}/\d\d/\d{4} `, `^# \d{4}-\d\d-\d\d `},
 		}, true
 	}
 	return devicePreset{}, false

@@ -111,6 +111,28 @@ var secrets = []struct{ line, secret string }{
 	{"proxy_pass http://127.0.0.1; proxy_set_header Authorization hoaphuong;", "hoaphuong"},
 	{"tokenfile /etc/x password hoaphuong", "hoaphuong"},
 	{"rocommunity noibo 10.0.0.0/8", "noibo"},
+	{"AMQP=amqp://u:hoa/phuong@mq/", "phuong"},
+	{"https://u:hoa@phuong@so.example/", "phuong"},
+	{"url = https://hoaphuong@git.example/so.git", "hoaphuong"},
+	{"JWT=hoaphuong", "hoaphuong"},
+	{"mat_khau = hoaphuong", "hoaphuong"},
+	{"Mật khẩu: hoaphuong", "hoaphuong"},
+	{"define('LOGGED_IN_KEY', 'hoaphuong');", "hoaphuong"},
+	{`mysqli_connect("localhost", "root", "hoaphuong", "qlvb");`, "hoaphuong"},
+	{"$db = new PDO($dsn, 'root', 'hoa phuong');", "phuong"},
+	{"0 1 * * * root redis-cli -a hoaphuong save", "hoaphuong"},
+	{"0 1 * * * root ldapsearch -D cn=a -w hoaphuong", "hoaphuong"},
+	{"0 1 * * * root smbclient //nas/so -U user%hoaphuong", "hoaphuong"},
+	{"0 1 * * * root sqlcmd -U sa -P hoaphuong", "hoaphuong"},
+	{"0 1 * * * root sqlplus system/hoaphuong@db", "hoaphuong"},
+	{"0 1 * * * root 7z a -phoaphuong x.7z /srv", "hoaphuong"},
+	{`echo "app:hoaphuong" | chpasswd`, "hoaphuong"},
+	{"ldap_default_authtok = hoaphuong", "hoaphuong"},
+	{"masterauth hoaphuong", "hoaphuong"},
+	{"user default on >hoaphuong ~* +@all", "hoaphuong"},
+	{"wpa_psk=hoaphuong", "hoaphuong"},
+	{"    stats auth admin:hoaphuong", "hoaphuong"},
+	{"set snmp trap-group noibo targets 192.0.2.1", "noibo"},
 }
 
 func TestSecretsAreMasked(t *testing.T) {
@@ -130,6 +152,15 @@ func TestSecretsAreMasked(t *testing.T) {
 		"xml":        "<password>\n  def-key\n</password>\n",
 		"continued":  "password = \\\n  def-key\nport = 1\n",
 		"yaml":       "password: |\n  def-key\n  more def-key\nport: 1\n",
+		"list":       "passwords:\n- def-key\n- def-key\nport: 1\n",
+		"deep list":  "auth:\n  api_keys:\n    - def-key\n",
+		"anchor":     "password: &a\n  def-key\n",
+		"kept lines": "password: |2+\n  def-key\n",
+		"two lines":  "\"password\": \"def\n  def-key\"\n",
+		"alone":      "machine a\npassword\ndef-key\n",
+		"ssh2":       "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\ndef-key\n---- END SSH2 ENCRYPTED PRIVATE KEY ----\n",
+		"fortios":    "config system snmp community\n    edit 1\n        set name \"def-key\"\n    next\nend\n",
+		"routeros":   "/snmp community\nset [ find default=yes ] name=def-key\n/system identity\nset name=bien\n",
 		"kubernetes": "kind: Secret\ndata:\n  whatever: ZGVmLWtleQ==def-key\n",
 	} {
 		if got := strings.Join(Mask(block), "\n"); strings.Contains(got, "def-key") {
@@ -145,7 +176,8 @@ func TestTheRestIsShown(t *testing.T) {
 		"UUID=1b2c3d4e-1111-2222-3333-444455556666 / ext4 defaults 0 1", "net.ipv4.conf.all.send_redirects = 0",
 		"proxy_pass http://127.0.0.1:8080;", "fastcgi_pass unix:/run/php.sock;", "proxy_cache_bypass $cookie_x;", "cp a b && mysql -u root qlvb",
 		"thu:x:1999:1999::/home/thu:/bin/bash", "curl -s https://so.example/", "hostname bien", " ip address 192.0.2.1 255.255.255.0", "interface GigabitEthernet0/1", "include /usr/share/nginx/Modules-Enabled/50-mod-http.conf;",
-		"linux-image-6.1.0-18-amd64\t6.1.76-1\tamd64\tii", "HostKey /etc/ssh/ssh_host_ed25519_key",
+		"account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so", "AUTH_METHOD=none", "git clone ssh://git@git.example/so.git", "Pin: release a=stable",
+		"/system identity", "set name=bien", "linux-image-6.1.0-18-amd64\t6.1.76-1\tamd64\tii", "HostKey /etc/ssh/ssh_host_ed25519_key",
 	} {
 		if got := Mask(line)[0]; got != line {
 			t.Errorf("%q is shown as %q", line, got)
@@ -160,6 +192,7 @@ func TestDiff(t *testing.T) {
 		{"added", "/etc/a", "", "one\n", "--- before\n+++ after\n@@ -0,0 +1,1 @@\n+one\n"},
 		{"binary", "/etc/a", "\x00\x01", "\x00\x02", "(not shown: not text)\n"},
 		{"shadow", "/etc/shadow", "root:x:1\n", "root:y:1\n", "(not shown: the file holds secrets)\n"},
+		{"an older pgpass", "/root/.pgpass.old", "a:b:c:d:e\n", "a:b:c:d:f\n", "(not shown: the file holds secrets)\n"},
 	} {
 		if got := Diff(tc.file, []byte(tc.before), []byte(tc.after)); got != tc.want {
 			t.Errorf("%s:\n%s", tc.name, cmp.Diff(tc.want, got))

@@ -21,12 +21,13 @@ import (
 // BTRFS_FS_TREE_OBJECTID).
 const topVolume = 5
 
-// btrfsVolumes lists all subvolumes of the btrfs that is mounted at a path, the top too.
-func btrfsVolumes(ctx context.Context, mounted string) (map[string]Subvolume, error) {
-	all := map[string]Subvolume{"": {ID: topVolume}}
-	out, err := tool(ctx, "btrfs-progs", "btrfs", "subvolume", "list", "-a", "--", mounted)
+// btrfsVolumes lists all subvolumes of the btrfs that is mounted at a path, the top too,
+// and by their numbers the UUID of each and of what it is a snapshot of.
+func btrfsVolumes(ctx context.Context, mounted string) (map[string]Subvolume, map[uint64]lineage, error) {
+	all, lines := map[string]Subvolume{"": {ID: topVolume}}, map[uint64]lineage{}
+	out, err := tool(ctx, "btrfs-progs", "btrfs", "subvolume", "list", "-a", "-u", "-q", "--", mounted)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for line := range strings.Lines(out) {
 		head, path, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " path ")
@@ -36,12 +37,42 @@ func btrfsVolumes(ctx context.Context, mounted string) (map[string]Subvolume, er
 		}
 		id, err := strconv.ParseUint(fields[1], 10, 64)
 		if err != nil {
-			return nil, fault.New(fault.Unknown, "list subvolumes", fmt.Errorf("btrfs said %q", line), "")
+			return nil, nil, fault.New(fault.Unknown, "list subvolumes", fmt.Errorf("btrfs said %q", line), "")
 		}
 		path = strings.TrimPrefix(path, "<FS_TREE>/")
 		all[path] = Subvolume{ID: id, Path: path}
+		var of lineage
+		for n := range fields[:len(fields)-1] {
+			switch fields[n] {
+			case "uuid":
+				of.self = fields[n+1]
+			case "parent_uuid":
+				of.parent = fields[n+1]
+			}
+		}
+		lines[id] = of
 	}
-	return all, nil
+	return all, lines, nil
+}
+
+// A lineage says what a subvolume is a snapshot of: UUIDs, or a dash.
+type lineage struct{ self, parent string }
+
+// past are the subvolumes that are not the system but what it was: those that cannot be
+// written to, and snapshots of one that is mounted, as tools for going back make them.
+func (s *btrfsState) past(all []Mount, source string) map[uint64]bool {
+	mounted := map[string]bool{}
+	for _, m := range all {
+		if m.Type == TypeBtrfs && m.Source == source {
+			mounted[s.lines[s.volumes[strings.Trim(m.Inside, "/")].ID].self] = true
+		}
+	}
+	delete(mounted, "")
+	found := map[uint64]bool{}
+	for id, of := range s.lines {
+		found[id] = s.frozen[id] || mounted[of.parent]
+	}
+	return found
 }
 
 // frozenVolumes lists the subvolumes that cannot be written to, such as the snapshots
@@ -173,9 +204,9 @@ func (t *btrfsTop) destroy(name string) error {
 func (t *btrfsTop) close() error { return t.dir.Close() }
 
 // below returns the subvolumes that a mount shows: the one that is mounted, and those
-// inside of it that no other mount shows or hides. Read-only ones are history that the
-// system keeps of itself; they are returned apart.
-func below(m Mount, all []Mount, volumes map[string]Subvolume, frozen map[uint64]bool) (shown, history []Subvolume) {
+// inside of it that no other mount shows or hides. Those that are past are history that
+// the system keeps of itself; they are returned apart.
+func below(m Mount, all []Mount, volumes map[string]Subvolume, past map[uint64]bool) (shown, history []Subvolume) {
 	root := strings.Trim(m.Inside, "/")
 	for path, v := range volumes {
 		rest, inside := path, root == ""
@@ -193,7 +224,7 @@ func below(m Mount, all []Mount, volumes map[string]Subvolume, frozen map[uint64
 		v.At = filepath.Join(m.At, rest)
 		switch {
 		case covering(v.At, all) != m.At || mountedApart(path, m, all):
-		case frozen[v.ID]:
+		case past[v.ID]:
 			history = append(history, v)
 		default:
 			shown = append(shown, v)

@@ -165,7 +165,7 @@ func (h *Held) freezeBtrfs(ctx context.Context, m Mount) ([]func() error, error)
 	if err != nil {
 		return nil, err
 	}
-	shown, history := below(m, h.Mounts, state.volumes, state.frozen)
+	shown, history := below(m, h.Mounts, state.volumes, state.past(h.Mounts, m.Source))
 	h.saved[m.Source] = append(h.saved[m.Source], shown...)
 	for _, v := range history {
 		h.Layout.Uncovered = append(h.Layout.Uncovered, Uncovered{v.At, WhyHistory})

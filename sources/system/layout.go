@@ -177,7 +177,7 @@ type OS struct {
 }
 
 // WhyHistory is why a snapshot that a system keeps of itself is not saved.
-const WhyHistory = "a read-only snapshot that the system keeps of itself"
+const WhyHistory = "a snapshot that the system keeps of itself"
 
 // Uncovered is something that a rebuilt system will lack.
 type Uncovered struct {

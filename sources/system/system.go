@@ -34,6 +34,7 @@ type System struct {
 // A btrfsState is what is known of one btrfs, by its device.
 type btrfsState struct {
 	volumes map[string]Subvolume
+	lines   map[uint64]lineage
 	frozen  map[uint64]bool
 }
 
@@ -118,7 +119,7 @@ func (s *System) volumes(ctx context.Context, m Mount) (*btrfsState, error) {
 	if known := s.btrfs[m.Source]; known != nil {
 		return known, nil
 	}
-	volumes, err := btrfsVolumes(ctx, m.Path)
+	volumes, lines, err := btrfsVolumes(ctx, m.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (s *System) volumes(ctx context.Context, m Mount) (*btrfsState, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.btrfs[m.Source] = &btrfsState{volumes, frozen}
+	s.btrfs[m.Source] = &btrfsState{volumes, lines, frozen}
 	return s.btrfs[m.Source], nil
 }
 

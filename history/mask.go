@@ -19,7 +19,7 @@ var (
 	// named is a word for a secret and what stands after it on the line. The word may be
 	// part of a longer one: DB_PASSWORD, snmp-community, wpa2-pre-shared-key.
 	named = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd|phrase|code)|\b\w*pass|\w*pwd|\w*pw|secret|community|token|default_authtok|[_-]salt|\bjwt|masterauth|mat[_-]?khau|mật[ _-]?khẩu|` +
-		`(?:api|private|access|auth|encryption|account|app|des|master|session|signing|cookie|license|shared|wep)[_-]?key|(?-i:[A-Z]_KEY\b)|pre-?shared-?key|(?:\b|_)psk|keystring|key-string|credential|authorization)[\w.-]*["'\])}]*)` +
+		`(?:api|private|access|auth|encryption|account|app|des|master|session|signing|cookie|license|shared|wep)[_-]?key|(?-i:[A-Z]_KEY\b)|pre-?shared-?key|(?:\b|_)psk|keystring|key-string|credential|authorization|basic[_-]?auth)[\w.-]*["'\])}]*)` +
 		`(\s*(?:=>|:=|[:=,>])\s*|\s+)(\S.*)$`)
 	// alone is a word for a secret that has its value on the lines below.
 	alone = regexp.MustCompile(`(?i)(?:pass(?:word|wd|phrase)|secret|token|mat[_-]?khau|(?:api|private|access|auth)[_-]?key)s?["']?\s*(?:=>|[:=>])\s*$`)
@@ -33,7 +33,7 @@ var (
 	keyed = regexp.MustCompile(`(?i)\b(key(?:-id)?(?:\s+\d{1,3})?(?:\s+(?:md5|ascii|hex|encrypted))?)\s+("[^"]*"|[^\s/"]\S{3,})`)
 	// typed are secrets among the arguments of programs, and beside protocols that devices speak.
 	typed = regexp.MustCompile(`(?i)(\bmysql\w*\b.*?\s-p|\bmariadb\S*\b.*?\s-p|\b(?:curl|wget)\b.*?\s(?:-u|--user)[ =]?["']?[^\s:]+:|` +
-		`\b(?:auth|priv)\s+(?:md5|sha\d*|3?des|aes)\s+(?:\d+\s+)?|\bsnmp-server\s+host\b.*?\sversion\s+[12]c?\s+|\bauthentication\s+text\s+|` +
+		`\b(?:auth|priv)\s+(?:md5|sha\d*|3?des|aes)\s+(?:\d+\s+)?|\bsnmp-server\s+host\b.*?\sversion\s+[12]c?\s+|\bauthentication\s+text\s+|\bauth\W{1,3}basic\s+|` +
 		`\bredis-cli\b.*?\s-a\s+|\bldap\w+\b.*?\s-w\s*|\b(?:smbclient|rpcclient|net)\b.*?\s-U\s*\S+%|\bopenssl\b.*?\s-k\s+|\b(?:sqlcmd|bcp|ipmitool|zip|unzip)\b.*?\s-P\s*|` +
 		`\b(?:mongo\w*|7z\w*)\b.*?\s-p\s*|\bsqlplus\b.*?\s[\w$#]+/|\bstats\s+auth\s+[^\s:]+:|\buser\s+\S+\s+(?:on|off)\b.*?\s>|\btrap-group\s+|` +
 		`\b(?:mysqli?_connect|new\s+mysqli|new\s+PDO)\s*\([^,]*,[^,]*,\s*)(["'][^"']*["']|[^\s"']+)`)

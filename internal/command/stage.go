@@ -178,6 +178,9 @@ func (s stage) instead(tree, own string) error {
 	if err != nil {
 		return err
 	}
+	if led, err := leads(tree, filepath.Dir(own)); err != nil || led {
+		return err // by a restored link, out of the tree perhaps: nothing is shown there
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
@@ -185,6 +188,16 @@ func (s stage) instead(tree, own string) error {
 		return s.graft(from, to)
 	}
 	return s.show(from, to)
+}
+
+// leads reports whether a link stands on the way to a folder of a tree.
+func leads(tree, folder string) (bool, error) {
+	root, err := filepath.EvalSymlinks(tree)
+	if err != nil {
+		return false, err
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(tree, folder))
+	return real != filepath.Join(root, folder), err
 }
 
 // empties makes the folders that services write to and that were not restored.

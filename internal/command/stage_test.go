@@ -77,3 +77,19 @@ func TestOnStage(t *testing.T) {
 		}
 	}
 }
+
+// A restored link on the way to what was saved leads nowhere.
+func TestStageLeads(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(tree, "usr/share"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc", filepath.Join(tree, "usr/local")); err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[string]bool{"/usr/share": false, "/usr/local": true, "/usr": false} {
+		if got, err := leads(tree, folder); err != nil || got != want {
+			t.Errorf("%s: %v, %v", folder, got, err)
+		}
+	}
+}

@@ -22,6 +22,19 @@ type Node struct {
 // List hands every item of a snapshot below folder (empty for all) to fn, in
 // the order of the tree. An error of fn ends it and is returned, wrapped.
 func (e *Engine) List(ctx context.Context, r Repo, snapshot, folder string, fn func(Node) error) error {
+	if folder == "" {
+		return e.list(ctx, r, snapshot, []string{"ls"}, nil, fn)
+	}
+	return e.list(ctx, r, snapshot, []string{"ls", "--recursive"}, []string{folder}, fn)
+}
+
+// ListFolder hands what stands right in a folder of a snapshot to fn, as List does. Of a
+// large tree it reads next to nothing.
+func (e *Engine) ListFolder(ctx context.Context, r Repo, snapshot, folder string, fn func(Node) error) error {
+	return e.list(ctx, r, snapshot, []string{"ls"}, []string{folder}, fn)
+}
+
+func (e *Engine) list(ctx context.Context, r Repo, snapshot string, args, below []string, fn func(Node) error) error {
 	op := fmt.Sprintf("list a snapshot of %q", r.Name)
 	if err := errors.Join(r.usable(op), fullID(op, snapshot)); err != nil {
 		return err
@@ -31,11 +44,7 @@ func (e *Engine) List(ctx context.Context, r Repo, snapshot, folder string, fn f
 		return err
 	}
 	defer h.release()
-	c := call{op: op, args: []string{"ls"}, tail: []string{snapshot}, files: h}
-	if folder != "" {
-		c.args = append(c.args, "--recursive")
-		c.tail = append(c.tail, folder)
-	}
+	c := call{op: op, args: args, tail: append([]string{snapshot}, below...), files: h}
 	id := ""
 	t, err := e.lines(ctx, r, c, func(m message) error {
 		kind := struct {

@@ -1,10 +1,13 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 
 	"saoluu/internal/fault"
 	"saoluu/restic"
@@ -30,6 +33,60 @@ func ReadImage(ctx context.Context, engine *restic.Engine, from restic.Repo, sna
 		return ImageRead{}, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	if isFar(from) {
+		err = readPieces(ctx, engine, from, snapshot, w, filepath.Join(filepath.Dir(sums), "pieces"), o)
+	} else {
+		err = readStream(ctx, engine, from, snapshot, w, o)
+	}
+	if err != nil {
+		return ImageRead{}, err
+	}
+	digest, err := w.Digest()
+	if err != nil {
+		return ImageRead{}, fault.New(fault.Damaged, "image in blocks", err, "")
+	}
+	return ImageRead{Digest: digest, Size: w.Size(), Stored: w.Stored(), Bytes: w.Bytes()}, nil
+}
+
+// isFar tells repositories that are reached over a network from folders.
+func isFar(from restic.Repo) bool { return !filepath.IsAbs(from.URL) }
+
+// readPieces restores one folder of the tree after the other, each of 256 MiB of the disk
+// at most, and puts its blocks in their places. In a stream restic fetches a block only
+// when the one before it has come: over a network that takes as long as it is far, for
+// each 64 KiB.
+func readPieces(ctx context.Context, engine *restic.Engine, from restic.Repo, snapshot string, w *disk.Writer, dir string, o restic.DumpOptions) (err error) {
+	var description bytes.Buffer
+	if _, err := engine.Dump(ctx, from, snapshot, "/"+disk.DescriptionName, &description, o); err != nil {
+		return err
+	}
+	if err := w.Begin(description.Bytes()); err != nil {
+		return err
+	}
+	var folders []string
+	err = engine.ListFolder(ctx, from, snapshot, "/", func(n restic.Node) error {
+		if n.Type == "dir" {
+			folders = append(folders, path.Base(n.Path))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, removeTree(dir)) }()
+	for _, name := range folders {
+		if _, err := engine.Restore(ctx, from, snapshot, dir, restic.RestoreOptions{Folder: "/" + name, NoCache: o.NoCache, Sparse: true}); err != nil {
+			return err
+		}
+		if err := errors.Join(w.ReadFolder(ctx, name, dir), removeTree(dir)); err != nil {
+			return err
+		}
+	}
+	return w.End()
+}
+
+// readStream reads the tree as one archive.
+func readStream(ctx context.Context, engine *restic.Engine, from restic.Repo, snapshot string, w *disk.Writer, o restic.DumpOptions) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pr, pw := io.Pipe()
@@ -51,12 +108,5 @@ func ReadImage(ctx context.Context, engine *restic.Engine, from restic.Repo, sna
 	case err == nil:
 		err = written
 	}
-	if err != nil {
-		return ImageRead{}, err
-	}
-	digest, err := w.Digest()
-	if err != nil {
-		return ImageRead{}, fault.New(fault.Damaged, "image in blocks", err, "")
-	}
-	return ImageRead{Digest: digest, Size: w.Size(), Stored: w.Stored(), Bytes: w.Bytes()}, nil
+	return err
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"saoluu/internal/fault"
+	"saoluu/sources/disk"
 )
 
 const (
@@ -147,6 +148,9 @@ func (t *Tester) space(r Request) error {
 		need *= 4 // the dump, the tables and indexes made of it, and their log
 	case r.Source == "image":
 		need *= 2 // a partition may be copied to be checked, and a machine that boots writes
+		if isFar(r.Repo) {
+			need += disk.FolderBytes
+		}
 	case r.sampled():
 		need /= 50 // a sample is about 1 % (sources.Files.SampleBytes)
 	}

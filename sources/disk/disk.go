@@ -37,9 +37,12 @@ const (
 	midBits  = 6
 )
 
-// descriptionName is the file that says how large the image is. It is listed before
+// DescriptionName is the file that says how large the image is. It is listed before
 // all folders.
-const descriptionName = "00-image.json"
+const DescriptionName = "00-image.json"
+
+// FolderBytes is how many bytes of a disk stand in each folder at the top of its tree.
+const FolderBytes = Block << (leafBits + midBits)
 
 // maxDescription bounds what is read of it, in bytes.
 const maxDescription = 4096
@@ -62,10 +65,10 @@ func describe(size, stored int64) []byte {
 
 func readDescription(text []byte) (d description, err error) {
 	if err := json.Unmarshal(text, &d); err != nil {
-		return d, fmt.Errorf("%s: %w", descriptionName, err)
+		return d, fmt.Errorf("%s: %w", DescriptionName, err)
 	}
 	if d.Format != 1 || d.Block != Block || d.Size <= 0 || d.Blocks < 0 || d.Blocks > blocksOf(d.Size) {
-		return d, fmt.Errorf("%s: format %d with blocks of %d bytes is not known here", descriptionName, d.Format, d.Block)
+		return d, fmt.Errorf("%s: format %d with blocks of %d bytes is not known here", DescriptionName, d.Format, d.Block)
 	}
 	return d, nil
 }

@@ -67,7 +67,7 @@ func (t *Tree) attr(id uint64) (folder bool, length int64) {
 func (t *Tree) description() []byte { return describe(t.Size, t.Stored.Count()) }
 
 func (t *Tree) child(folder uint64, name string) uint64 {
-	if folder == rootNode && name == descriptionName {
+	if folder == rootNode && name == DescriptionName {
 		return descriptionNode
 	}
 	n, err := strconv.ParseInt(name, 16, 48)
@@ -123,7 +123,7 @@ func (t *Tree) after(folder uint64) int64 {
 
 func (t *Tree) list(folder uint64, skip int, yield func(name string, id uint64) bool) {
 	if folder == rootNode {
-		if skip == 0 && !yield(descriptionName, descriptionNode) {
+		if skip == 0 && !yield(DescriptionName, descriptionNode) {
 			return
 		}
 		skip = max(0, skip-1)

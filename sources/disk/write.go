@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -72,11 +73,58 @@ func (w *Writer) ReadTar(ctx context.Context, r io.Reader) error {
 			return err
 		}
 	}
-	if w.stored == nil || w.stored.Count() != w.want {
-		return damaged("%d of %d blocks came", w.stored.countOrNone(), w.want)
+	if err := w.complete(); err != nil {
+		return err
 	}
 	_, err := io.Copy(io.Discard, r) // what pads the archive
 	return errors.Join(err, w.finish())
+}
+
+func (w *Writer) complete() error {
+	if w.stored == nil || w.stored.Count() != w.want {
+		return damaged("%d of %d blocks came", w.stored.countOrNone(), w.want)
+	}
+	return nil
+}
+
+// An image may also come in pieces: Begin, ReadFolder for each folder of its tree, End.
+
+// Begin takes the file DescriptionName.
+func (w *Writer) Begin(description []byte) error { return w.begin(description) }
+
+// ReadFolder takes the blocks of one folder of the tree, which was put into dir.
+func (w *Writer) ReadFolder(ctx context.Context, name, dir string) error {
+	buf := make([]byte, Block)
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		below, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		st, err := e.Info()
+		if err != nil || !st.Mode().IsRegular() {
+			return errors.Join(err, damaged("%q is no block of an image", name+"/"+below))
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		return w.member(name+"/"+below, st.Size(), file, buf)
+	})
+}
+
+// End makes sure that all blocks came. The image is whole when it returned nil.
+func (w *Writer) End() error {
+	if err := w.complete(); err != nil {
+		return err
+	}
+	return w.finish()
 }
 
 func (s *Set) countOrNone() int64 {
@@ -92,7 +140,7 @@ func damaged(format string, args ...any) error {
 
 // member takes one file of the tree.
 func (w *Writer) member(name string, length int64, r io.Reader, buf []byte) error {
-	if name == descriptionName {
+	if name == DescriptionName {
 		text, err := io.ReadAll(io.LimitReader(r, maxDescription))
 		if err != nil {
 			return err
@@ -102,7 +150,7 @@ func (w *Writer) member(name string, length int64, r io.Reader, buf []byte) erro
 	n, ok := blockNumber(name)
 	switch {
 	case w.stored == nil:
-		return damaged("it begins with %q, not with %s", name, descriptionName)
+		return damaged("it begins with %q, not with %s", name, DescriptionName)
 	case !ok || n >= blocksOf(w.size) || length != blockLength(n, w.size):
 		return damaged("%q with %d bytes is no block of an image of %d", name, length, w.size)
 	case w.stored.Has(n):
@@ -122,7 +170,7 @@ func (w *Writer) begin(text []byte) error {
 		return fault.New(fault.Damaged, "image in blocks", err, "")
 	}
 	if w.stored != nil {
-		return damaged("%s comes twice", descriptionName)
+		return damaged("%s comes twice", DescriptionName)
 	}
 	w.size, w.want, w.stored = d.Size, d.Blocks, NewSet(d.Size)
 	w.sums.size, w.sums.seen = d.Size, NewSet(d.Size)

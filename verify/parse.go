@@ -39,12 +39,21 @@ func (f *files) parse(ctx context.Context, c Check, a *Assertion) error {
 	case st.Size() == 0: // most services take it for a good one
 		a.Actual = "an empty file"
 		return nil
-	case p.syntax == nil:
-		return f.parseBy(ctx, p, path, a)
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", file.Fd())) // find opened only the name
 	if err != nil {
 		return err
+	}
+	if p.syntax == nil {
+		if err := f.parseBy(ctx, p, path, a); err != nil || !a.OK {
+			return err
+		}
+		if missing := f.outside(p, path, text); missing != "" {
+			a.OK, a.Actual = false, "it reads more than was saved"
+			return fault.New(fault.Unknown, opParse, fmt.Errorf("%s reads %s, which the job does not save, and passes over it silently", p.program, missing),
+				"add it to the job's paths")
+		}
+		return nil
 	}
 	if err := p.syntax(text); err != nil {
 		a.Actual = "an error"

@@ -54,7 +54,14 @@ func TestSyntax(t *testing.T) {
 		{"yaml", "a: 1\n---\nb: 1\nb: 2\n", false},
 		{"yaml", "a: [1\n", false},
 		{"yaml", "a: *none\n", false},
+		{"yaml", "- a\n", true},
+		{"yaml", "{}\n", true},
+		{"yaml", "# a\n---\n", false},
+		{"yaml", "<html>502 Bad Gateway</html>\n", false},
 		{"json", `{"a": 1}`, true},
+		{"json", "{}", true},
+		{"json", "null", false},
+		{"toml", "# a = 1\n", false},
 		{"json", `{"a": 1} x`, false},
 		{"toml", "a = 1\na = 2\n", false},
 		{"ini", "[a]\nb = 1\n c\n; d\n", true},
@@ -85,6 +92,37 @@ func TestParserFinds(t *testing.T) {
 		p, _ := parserOf(c.parser, "")
 		if got := f.lack(p, c.said); (got != "") != c.lacks {
 			t.Errorf("%s: lacks %q", c.said, got)
+		}
+	}
+}
+
+// Pieces that a service looks for, and does not miss, are not known to be good when they were not saved.
+func TestParserLooksOutside(t *testing.T) {
+	for _, c := range []struct {
+		parser, text string
+		saved        []string
+		want         string
+	}{
+		{"nginx", "http { include /etc/nginx/conf.d/*.conf; }\n", []string{"/etc/nginx/nginx.conf"}, "/etc/nginx/conf.d/*.conf"},
+		{"nginx", "include /etc/nginx/conf.d/*.conf;\n", []string{"/etc"}, ""},
+		{"nginx", "include conf.d/*.conf;\n", []string{"/etc/nginx/nginx.conf", "/etc/nginx/conf.d"}, ""},
+		{"nginx", "include /etc/nginx/sites-*/*.conf;\n", []string{"/etc/nginx/nginx.conf", "/etc/nginx/sites-enabled/"}, ""},
+		{"nginx", "include /usr/share/nginx/modules/*.conf; # include /srv/*.conf;\n", []string{"/etc/nginx/nginx.conf"}, ""},
+		{"nginx", "include mime.types;\n", []string{"/etc/nginx/nginx.conf"}, ""},                  // nginx misses it
+		{"nginx", "include /etc/nginx/keys/*.conf;\n", []string{"/etc"}, "/etc/nginx/keys/*.conf"}, // excluded
+		{"sshd", "Port 22\nInclude /etc/ssh/sshd_config.d/*.conf\n", []string{"/etc/ssh/sshd_config"}, "/etc/ssh/sshd_config.d/*.conf"},
+		{"sshd", "Include a.conf /srv/b.conf\n", []string{"/etc/ssh"}, "/srv/b.conf"},
+		{"sshd", "# Include /srv/b.conf\n", []string{"/etc/ssh"}, ""},
+		{"sudoers", "@includedir /etc/sudoers.d\n", []string{"/etc/sudoers"}, "/etc/sudoers.d"},
+		{"sudoers", "#includedir /etc/sudoers.d\n", []string{"/etc/sudoers", "/etc/sudoers.d"}, ""},
+		{"apache", "IncludeOptional mods-enabled/*.load\nInclude ports.conf\n", []string{"/etc/apache2/apache2.conf"}, "/etc/apache2/mods-enabled/*.load"},
+		{"apache", "IncludeOptional \"${SO}/x.conf\"\n", []string{"/etc/apache2"}, ""},
+		{"nft", "include \"/etc/nftables.d/*.nft\"\n", []string{"/etc/nftables.conf"}, "/etc/nftables.d/*.nft"},
+	} {
+		p, _ := parserOf(c.parser, "")
+		f := &files{examination: &examination{request: Request{Saved: c.saved, Excluded: []string{"keys"}}}}
+		if got := f.outside(p, p.path, []byte(c.text)); got != c.want {
+			t.Errorf("%s of %q with %q: %q, want %q", c.parser, c.text, c.saved, got, c.want)
 		}
 	}
 }

@@ -32,6 +32,9 @@ type parser struct {
 	absent *regexp.Regexp
 	// found matches what it only says of an error, whatever it lacks beside.
 	found *regexp.Regexp
+	// includes matches a line that names other files to be read, which the program does not
+	// miss where there are none; nil: it misses each.
+	includes *regexp.Regexp
 }
 
 // parserOf returns a parser by its name, for the file that it shall read; empty: the one
@@ -48,22 +51,25 @@ func parserOf(name, file string) (parser, bool) {
 		return parser{program: "nft", path: "/etc/nftables.conf", argv: func(path string) []string { return []string{"-c", "-f", path} },
 			absent: regexp.MustCompile(`(?is)operation not permitted|cache initialization failed|protocol not supported|operation not supported|` +
 				`interface does not exist|(?:user|group) does not exist|could not resolve|no such file or directory\n[^\n]*\bdevices?\b`),
-			found: regexp.MustCompile(`syntax error`)}, true
+			found: regexp.MustCompile(`syntax error`), includes: regexp.MustCompile(`(?m)^\s*include\s+"([^"]*[*?\[][^"]*)"`)}, true
 	case "nginx":
 		return parser{program: "nginx", path: "/etc/nginx/nginx.conf", argv: func(path string) []string { return []string{"-t", "-q", "-c", path} },
-			absent: regexp.MustCompile(`(?i)host not found in|cannot assign requested address|could not be resolved|dlopen\(\)|bind\(\) to .* failed`)}, true
+			absent:   regexp.MustCompile(`(?i)host not found in|cannot assign requested address|could not be resolved|dlopen\(\)|bind\(\) to .* failed`),
+			includes: regexp.MustCompile(`(?m)^[^#\n]*?\binclude\s+["']?([^\s;"']*[*?\[][^\s;"']*)`)}, true
 	case "sshd":
 		return parser{program: "sshd", path: "/etc/ssh/sshd_config", argv: func(path string) []string { return []string{"-t", "-f", path} },
-			absent: regexp.MustCompile(`(?i)no hostkeys available|unable to load host key|privilege separation user`)}, true
+			absent:   regexp.MustCompile(`(?i)no hostkeys available|unable to load host key|privilege separation user`),
+			includes: regexp.MustCompile(`(?mi)^\s*include[\s=]+(.+)$`)}, true
 	case "sudoers":
-		return parser{program: "visudo", path: "/etc/sudoers", argv: func(path string) []string { return []string{"-c", "-f", path} }}, true
+		return parser{program: "visudo", path: "/etc/sudoers", argv: func(path string) []string { return []string{"-c", "-f", path} },
+			includes: regexp.MustCompile(`(?m)^\s*[@#]includedir\s+(\S+)`)}, true
 	case "systemd":
 		return parser{program: "systemd-analyze", argv: func(path string) []string { return []string{"verify", "--man=no", "--recursive-errors=no", path} },
 			absent: regexp.MustCompile(`(?i)is not executable|failed to (?:connect|create bus)`), found: regexp.MustCompile(`(?m)^/\S+:\d+: `)}, true
 	case "json":
 		return parser{syntax: jsonSyntax}, true
 	case "toml":
-		return parser{syntax: func(text []byte) error { var any map[string]any; return toml.Unmarshal(text, &any) }}, true
+		return parser{syntax: tomlSyntax}, true
 	case "yaml":
 		return parser{syntax: yamlSyntax}, true
 	case "ini":
@@ -76,7 +82,8 @@ func parserOf(name, file string) (parser, bool) {
 // reads the variables that its configuration uses, others by itself.
 func apacheParser(file string) parser {
 	p := parser{program: "apachectl", path: "/etc/apache2/apache2.conf", argv: func(path string) []string { return []string{"-t", "-f", path} },
-		absent: regexp.MustCompile(`(?i)could not resolve host|name or service not known|Cannot load modules?/`)}
+		absent:   regexp.MustCompile(`(?i)could not resolve host|name or service not known|Cannot load modules?/`),
+		includes: regexp.MustCompile(`(?mi)^\s*include(?:optional\s+["']?(\S+?)|\s+["']?(\S*[*?\[]\S*?))["']?\s*$`)}
 	if strings.HasPrefix(file, "/etc/httpd/") {
 		p.program = "httpd"
 	}
@@ -104,26 +111,54 @@ func postgresParser(file string) parser {
 
 func jsonSyntax(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
-	var any any
-	if err := d.Decode(&any); err != nil {
+	var value, more any
+	if err := d.Decode(&value); err != nil {
 		return err
 	}
-	if err := d.Decode(&any); !errors.Is(err, io.EOF) {
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the value")
+	}
+	if value == nil {
+		return errNothing
 	}
 	return nil
 }
 
-// yamlSyntax reads all documents of a file. A key that stands twice is an error.
+// errNothing is the error for a file that a parser likes because it has nothing to read in it.
+var errNothing = errors.New("there is no value in it")
+
+func tomlSyntax(text []byte) error {
+	var table map[string]any
+	if err := toml.Unmarshal(text, &table); err != nil {
+		return err
+	}
+	if len(table) == 0 {
+		return errNothing
+	}
+	return nil
+}
+
+// yamlSyntax reads all documents of a file. A key that stands twice is an error, and so is
+// a file in which there is no mapping and no list: any line of prose is YAML.
 func yamlSyntax(text []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(text))
+	values := 0
 	for {
-		var any any
-		switch err := d.Decode(&any); {
+		var value any
+		switch err := d.Decode(&value); {
+		case errors.Is(err, io.EOF) && values == 0:
+			return errNothing
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
+		}
+		switch value.(type) {
+		case nil:
+		case map[string]any, map[any]any, []any:
+			values++
+		default:
+			return errors.New("it is no mapping and no list")
 		}
 	}
 }

@@ -219,6 +219,51 @@ func (f *files) saved(path string) bool {
 	})
 }
 
+// outside returns what a configuration includes that the job does not save and the program
+// does not miss, such as a folder of pieces: of that nothing was read. Of what lies in
+// /usr the program reads the machine's own. Empty: nothing.
+func (f *files) outside(p parser, path string, text []byte) string {
+	if p.includes == nil {
+		return ""
+	}
+	for _, at := range p.includes.FindAllSubmatch(text, -1) {
+		for _, name := range strings.Fields(string(bytes.Join(at[1:], nil))) {
+			name = strings.Trim(name, `"'`)
+			if strings.ContainsAny(name, "$%~") {
+				continue // what it stands for is known to the program alone
+			}
+			if strings.HasPrefix(name, "#") {
+				break
+			}
+			if !filepath.IsAbs(name) {
+				name = filepath.Join(filepath.Dir(path), name)
+			}
+			if !f.savedAny(filepath.Clean(name)) && !strings.HasPrefix(name, "/usr/") {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// savedAny reports whether the job saves what a pattern of paths matches.
+func (f *files) savedAny(pattern string) bool {
+	fixed := pattern
+	if at := strings.IndexAny(fixed, "*?["); at >= 0 {
+		fixed = filepath.Dir(fixed[:at] + "x")
+	}
+	if f.saved(fixed) {
+		return true
+	}
+	parts := strings.Split(pattern, "/")
+	return slices.ContainsFunc(f.request.Saved, func(root string) bool {
+		root = filepath.Clean(root)
+		depth := strings.Count(root, "/") + 1
+		match, err := filepath.Match(strings.Join(parts[:min(depth, len(parts))], "/"), root)
+		return err == nil && match && len(root) > len(fixed)
+	})
+}
+
 // restored reports whether something lies at a path among what was restored: a program
 // that misses it nevertheless misses what it leads to.
 func (f *files) restored(path string) bool {

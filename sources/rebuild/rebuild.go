@@ -109,8 +109,8 @@ func Open(ctx context.Context, l *system.Layout, file *os.File, scratch string, 
 }
 
 func open(l *system.Layout, out *os.File, scratch string, write bool) (*Disk, error) {
-	if os.Geteuid() != 0 {
-		return nil, fault.New(fault.Denied, op, errors.New("only root may mount file systems"), "run it as root")
+	if err := allowed(); err != nil {
+		return nil, err
 	}
 	dir := filepath.Join(scratch, folderName)
 	if err := os.Mkdir(dir, 0o700); err != nil {

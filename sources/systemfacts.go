@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,8 +16,12 @@ import (
 
 // ReadLayout reads the layout of a system from the folder with its part.
 func ReadLayout(dir string) (*system.Layout, error) {
-	text, err := os.ReadFile(filepath.Join(dir, system.LayoutFile))
+	file, _, err := openPlain(filepath.Join(dir, system.LayoutFile)) // it comes out of a backup: no link of it is followed
 	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxLayout))
+	if err = errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
 	return system.Decode(text)

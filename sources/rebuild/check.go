@@ -93,7 +93,7 @@ func place(l *system.Layout, f *system.FileSystem) (disk.Partition, error) {
 	}
 	for _, p := range l.Disk.Table.Partitions {
 		if p.Number == f.Partition {
-			if p.Start < 0 || p.Size <= 0 || p.End() > l.Disk.Size {
+			if p.Start < 0 || p.Size <= 0 || p.Size > l.Disk.Size || p.Start > l.Disk.Size-p.Size {
 				return p, fmt.Errorf("partition %d is not on the disk", p.Number)
 			}
 			return p, nil
@@ -161,7 +161,7 @@ func codeFits(l *system.Layout, c system.Code) error {
 	default:
 		return errors.New("boot code of an unknown kind: " + c.What)
 	}
-	if c.Length < 0 || c.Offset < start || c.Offset+c.Length > end {
+	if c.Length < 0 || c.Length > end || c.Offset < start || c.Offset > end-c.Length {
 		return fmt.Errorf("the boot code %q does not fit where it was", c.Name)
 	}
 	return nil

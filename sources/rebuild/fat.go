@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"saoluu/internal/fault"
 	"saoluu/sources/system"
 )
 
@@ -98,11 +99,24 @@ func (d *Disk) fillFAT(ctx context.Context) error {
 		if len(entries) == 0 {
 			continue
 		}
+		if err := plain(e); err != nil {
+			return err
+		}
 		if err := run(ctx, nil, append(argv, "::/")...); err != nil {
 			return fmt.Errorf("files of %q: %w", e.at, err)
 		}
 	}
 	return d.wholeESPs(ctx)
+}
+
+// plain refuses what FAT does not have: mcopy would follow a link to files of ours.
+func plain(e esp) error {
+	return filepath.WalkDir(e.folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !entry.Type().IsRegular() {
+			err = fault.New(fault.Refused, op, fmt.Errorf("%q is no regular file, and cannot have been on FAT", e.at+strings.TrimPrefix(path, e.folder)), "")
+		}
+		return err
+	})
 }
 
 // wholeESPs puts a copy of the loader where firmware looks for one on system partitions

@@ -41,9 +41,32 @@ func (d *Disk) extlinux(ctx context.Context) error {
 		if real, err := filepath.EvalSymlinks(at); err != nil || real != at {
 			continue
 		}
+		if err := d.removeLink(root, path.Join(dir, extlinuxModule)); err != nil {
+			return err
+		}
 		return run(ctx, nil, "extlinux", "--install", at)
 	}
 	d.note("the files of extlinux are not in the backup: the disk may not boot")
+	return nil
+}
+
+// extlinuxModule is the file that extlinux writes beside ldlinux.sys, with a link followed.
+const extlinuxModule = "ldlinux.c32"
+
+// removeLink takes away what is no regular file where a program of this machine is about
+// to write one: a link of the saved system would lead it to a file of ours.
+func (d *Disk) removeLink(root *os.Root, name string) error {
+	st, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Mode().IsRegular() {
+		return nil
+	}
+	if err == nil {
+		err = root.Remove(name)
+	}
+	if err != nil {
+		return writeError(err)
+	}
+	d.note("/%s was no regular file, and is one now", name)
 	return nil
 }
 
@@ -51,7 +74,7 @@ func (d *Disk) extlinux(ctx context.Context) error {
 // disk: what extlinux starts by is written by the extlinux of this machine.
 func Renewed(l *system.Layout, name string) bool {
 	return slices.Contains(l.Loaders, system.LoaderExtlinux) && slices.Contains(extlinuxFolders, strings.TrimPrefix(path.Dir(name), "/")) &&
-		slices.Contains([]string{"ldlinux.sys", "ldlinux.c32"}, path.Base(name))
+		slices.Contains([]string{"ldlinux.sys", extlinuxModule}, path.Base(name))
 }
 
 // makeSwapFiles makes the files anew that the system swaps to.

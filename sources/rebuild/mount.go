@@ -112,9 +112,10 @@ func (d *Disk) seatFolder(at string) error {
 	return nil
 }
 
-// mount mounts a file system with as few rights as there are: nothing on it is run.
+// mount mounts a file system with as few rights as there are: nothing on it is run, and
+// no link on it followed by the kernel (Linux 5.10), which would lead to files of ours.
 func (d *Disk) mount(device *os.File, at string, f *system.FileSystem, options string) error {
-	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME)
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NOSYMFOLLOW)
 	if !d.write {
 		flags |= unix.MS_RDONLY
 	}

@@ -51,7 +51,9 @@ func (d *Disk) clear(context.Context) error {
 	}
 	zeros := make([]byte, clearing)
 	for _, at := range places {
-		at = max(at, 0)
+		if at = max(at, 0); at >= room {
+			continue
+		}
 		if _, err := d.out.WriteAt(zeros[:min(clearing, room-at)], at); err != nil {
 			return writeError(err)
 		}
@@ -89,7 +91,7 @@ func (d *Disk) putCode(dir string) error {
 // putCode copies saved code to a place of a disk or partition, and fails for one that is
 // not what was saved.
 func putCode(to *os.File, at int64, dir string, c system.Code) error {
-	file, err := os.OpenFile(filepath.Join(dir, c.Name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	file, err := os.OpenFile(filepath.Join(dir, c.Name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // nobody may write into a pipe
 	if err != nil {
 		return fault.New(fault.Damaged, op, fmt.Errorf("the boot code %q: %w", c.Name, err), "restore an older run")
 	}

@@ -258,9 +258,9 @@ func vitalFiles() []string {
 func (t *treeTaking) vital(ctx context.Context, s survey) ([]Fact, error) {
 	var chosen []candidate
 	for _, pattern := range vitalFiles() {
-		found, err := filepath.Glob(filepath.Join(t.held.Tree, pattern)) // scratch has no pattern in its name that matters: nothing is found then
+		found, err := filepath.Glob(literal(t.held.Tree) + "/" + pattern)
 		if err != nil {
-			continue
+			return nil, err
 		}
 		for _, path := range found {
 			if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && !excluded(s.exclude, path) {

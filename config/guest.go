@@ -2,20 +2,34 @@ package config
 
 import "fmt"
 
-// Guest names a disk of a virtual machine that QEMU runs on this machine. It is saved as
-// it was at one moment while the guest goes on.
+// Guest names a disk of a virtual machine that QEMU runs on this machine: by qmp and
+// device, or, of one that libvirt runs, by domain and disk. It is saved as it was at one
+// moment while the guest goes on.
 type Guest struct {
 	// Absolute path of QEMU's control socket, one for saoluu alone: QEMU was started
 	// with -qmp unix:PATH,server=on,wait=off.
 	// Example: qmp = "/run/qemu/qlvb-saoluu.sock"
-	QMP string `toml:"qmp" need:"true"`
+	QMP string `toml:"qmp,omitempty"`
 
-	// The disk: the id of its -drive or -device, or the name of its node. The command
-	// "info block" of QEMU's monitor lists them.
+	// The disk, with qmp: the id of its -drive or -device, or the name of its node. The
+	// command "info block" of QEMU's monitor lists them.
 	// Example: device = "drive0"
-	Device string `toml:"device" need:"true"`
+	Device string `toml:"device,omitempty"`
 
-	// Absolute path of the socket of the guest agent's channel. Where an agent answers,
+	// The machine's name in libvirt, as "virsh list" shows it.
+	// Example: domain = "qlvb"
+	Domain string `toml:"domain,omitempty"`
+
+	// The disk, with domain: its target, as "virsh domblklist" shows it.
+	// Example: disk = "vda"
+	Disk string `toml:"disk,omitempty"`
+
+	// Where libvirt is, with domain; qemu:///system by default.
+	// Example: uri = "qemu:///system"
+	URI string `toml:"uri,omitempty"`
+
+	// Absolute path of the socket of the guest agent's channel, with qmp; libvirt has its
+	// own. Where an agent answers,
 	// the file systems of the guest are brought to rest for the moment that is saved.
 	// Example: agent = "/run/qemu/qlvb-agent.sock"
 	Agent string `toml:"agent,omitempty"`
@@ -40,9 +54,28 @@ func (c checker) image(j *Job, s *Source, n *node) {
 	if n.good("consistency") && s.Consistency != "snapshot" {
 		c.tell(n, "consistency", fmt.Sprintf("the disk of a running virtual machine is not read with consistency %q", s.Consistency), "remove it, or write snapshot")
 	}
-	c.absolute(g, "qmp", s.Guest.QMP)
-	c.absolute(g, "agent", s.Guest.Agent)
-	if g.good("device") && s.Guest.Device == "" {
-		c.tell(g, "device", "no disk is named", `write its id, as "info block" of QEMU's monitor lists it`)
+	c.machine(s.Guest, g)
+}
+
+// machine checks that a machine and its disk are named in one of both ways.
+func (c checker) machine(m *Guest, g *node) {
+	ours, others, way := []string{"qmp", "device"}, []string{"domain", "disk", "uri"}, "qmp"
+	if len(g.written("domain")) > 0 {
+		ours, others, way = []string{"domain", "disk"}, []string{"qmp", "device", "agent"}, "domain"
+	}
+	if said := g.written(others...); len(said) > 0 {
+		c.tell(g, said[0], fmt.Sprintf("%q does not go with %s", said[0], way), "name the machine by qmp and device, or by domain and disk")
+	}
+	c.absolute(g, "qmp", m.QMP)
+	c.absolute(g, "agent", m.Agent)
+	for _, key := range ours {
+		if len(g.written(key)) == 0 {
+			c.problem(g.at, fmt.Sprintf("%q is missing", key), "name the machine by qmp and device, or by domain and disk")
+		}
+	}
+	for key, value := range map[string]string{"device": m.Device, "domain": m.Domain, "disk": m.Disk, "uri": m.URI} {
+		if g.good(key) && len(g.written(key)) > 0 && (value == "" || value[0] == '-') {
+			c.tell(g, key, fmt.Sprintf("%q cannot be a name", value), `see "info block" of QEMU's monitor, "virsh list" and "virsh domblklist"`)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (r *Runner) source(job config.Job) (sources.Source, error) {
 func diskImage(s config.Source, now func() time.Time) *sources.Image {
 	i := &sources.Image{Path: s.Path, Consistency: s.Consistency, Files: s.FactsFiles, Now: now}
 	if g := s.Guest; g != nil {
-		i.Guest = &guest.Machine{QMP: g.QMP, Device: g.Device, Agent: g.Agent}
+		i.Guest = &guest.Machine{QMP: g.QMP, Device: cmp.Or(g.Device, g.Disk), Agent: g.Agent, Domain: g.Domain, URI: g.URI}
 	}
 	return i
 }

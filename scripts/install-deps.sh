@@ -41,6 +41,9 @@ ntfsinfo                            ntfs-3g          NTFS in images
 lvcreate                            lvm2             volumes in images; none is made active
 grub-fstest                         grub-common      reading files of images without mounting them
 qemu-system-x86_64                  qemu-system-x86  booting restored images
+libvirtd                            libvirt-daemon   a throwaway libvirt; on Debian this package enables no service
+/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so  libvirt-daemon-driver-qemu  machines of that libvirt
+virsh                               libvirt-clients  the same
 /usr/share/OVMF/OVMF_CODE*.fd       ovmf             the firmware of machines that boot by UEFI
 extlinux                            extlinux         building disks that boot
 /usr/lib/EXTLINUX/mbr.bin           syslinux-common  building disks that boot

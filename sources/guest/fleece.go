@@ -82,6 +82,9 @@ func (m Machine) choose(ctx context.Context, conn *qmp.Conn) (drive, error) {
 
 // Files are where the disk lies on this machine.
 func (m Machine) Files(ctx context.Context) ([]string, error) {
+	if m.Domain != "" {
+		return m.domainFiles(ctx)
+	}
 	conn, err := m.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -137,7 +140,7 @@ func (h *Held) find(ctx context.Context, conn *qmp.Conn) error {
 // as a whole when somebody who reads such a disk hangs up, as we do when we are killed
 // (blockdev-nbd.c, nbd_blockdev_client_closed; met in 7.2.22, mended in 9.0).
 func (m Machine) threads(ctx context.Context, conn *qmp.Conn, major int) error {
-	if major >= 9 {
+	if major >= threadsMended {
 		return nil
 	}
 	var all []any
@@ -147,8 +150,15 @@ func (m Machine) threads(ctx context.Context, conn *qmp.Conn, major int) error {
 	if len(all) == 0 {
 		return nil
 	}
+	return m.refuseThreads(major)
+}
+
+// threadsMended is the first QEMU that bears it.
+const threadsMended = 9
+
+func (m Machine) refuseThreads(major int) error {
 	return fault.New(fault.Refused, m.String(), fmt.Errorf("it has threads for disks (iothread), with which QEMU %d may end when its disk is read", major),
-		"start it in QEMU 9.0 or newer, or without -object iothread")
+		"start it in QEMU 9.0 or newer, or without iothread")
 }
 
 // fleece makes the moment: from then on the old content of what the guest overwrites is

@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,15 +32,22 @@ import (
 	"saoluu/internal/qmp"
 )
 
-// A Machine names a disk of a running virtual machine: by QEMU's control socket.
+// A Machine names a disk of a running virtual machine: by QEMU's control socket, or by
+// its name in libvirt.
 type Machine struct {
-	QMP    string // path of QEMU's control socket
-	Device string // the disk: an id of -drive or -device, or the name of a node
-	Agent  string // path of the socket of the guest agent's channel; empty: none is asked
+	QMP    string // path of QEMU's control socket; empty: it is libvirt's
+	Device string // the disk: an id of -drive or -device, or the name of a node; of libvirt, its target
+	Agent  string // path of the socket of the guest agent's channel; empty: none is asked, but by libvirt
+
+	Domain string // its name in libvirt
+	URI    string // where that is; empty: the system's
 }
 
 // String is what messages call it.
 func (m Machine) String() string {
+	if m.Domain != "" {
+		return fmt.Sprintf("disk %q of the virtual machine %q", m.Device, m.Domain)
+	}
 	return fmt.Sprintf("disk %q of the virtual machine at %q", m.Device, m.QMP)
 }
 
@@ -56,6 +64,10 @@ type Held struct {
 
 	mark mark
 	dir  string
+
+	lost    atomic.Bool   // the room for what is overwritten came to its end
+	unwatch func()        // ends looking at it; nil: nobody does
+	watched chan struct{} // closed when that has ended
 }
 
 const (
@@ -115,6 +127,9 @@ func (m mark) write(scratch string) error {
 
 // Hold holds the disk of a machine still. What belongs to that lies below scratch.
 func (m Machine) Hold(ctx context.Context, scratch string) (_ *Held, err error) {
+	if m.Domain != "" {
+		return m.holdDomain(ctx, scratch)
+	}
 	h := &Held{mark: newMark(m, scratch), dir: scratch}
 	conn, err := m.dial(ctx)
 	if err != nil {
@@ -146,6 +161,10 @@ func (m Machine) Hold(ctx context.Context, scratch string) (_ *Held, err error) 
 
 // Release lets the machine go.
 func (h *Held) Release(ctx context.Context) error {
+	if h.unwatch != nil {
+		h.unwatch()
+		<-h.watched
+	}
 	// The machine ends the connection, as it does best by itself (fleece.go, threads).
 	err := h.mark.undo(ctx, h.dir)
 	if h.export != nil {

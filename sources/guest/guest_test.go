@@ -228,6 +228,7 @@ func TestFileSystemsAreBroughtToRest(t *testing.T) {
 	}{
 		{"an agent", `{"return": 2}`, "2 brought to rest", []string{"freeze", "thaw"}, false},
 		{"one that cannot", `{"error": {"class": "GenericError", "desc": "failed to freeze /"}}`, "failed to freeze /", []string{"freeze", "thaw"}, false},
+		{"one that finds none", `{"return": 0}`, "found none", []string{"freeze", "thaw"}, false},
 		{"nobody is there", "", "no guest agent answers", nil, false},
 		{"the disk cannot be held", `{"return": 2}`, "", []string{"freeze", "thaw"}, true},
 	} {

@@ -21,13 +21,7 @@ func (m mark) undo(ctx context.Context, scratch string) error {
 	if err := m.thaw(ctx, scratch); err != nil {
 		return err
 	}
-	conn, err := m.Machine.dial(ctx)
-	if err == nil {
-		err = errors.Join(m.clear(ctx, conn, scratch), conn.Close())
-	} else if fault.KindOf(err) == fault.Absent {
-		err = nil
-	}
-	if err != nil {
+	if err := m.letGo(ctx, scratch); err != nil {
 		return fault.New(fault.KindOf(err), "let go of the "+m.Machine.String(), err,
 			"it is tried again when saoluu starts; the guest runs on, and copies what it overwrites until then")
 	}
@@ -35,6 +29,21 @@ func (m mark) undo(ctx context.Context, scratch string) error {
 		return err
 	}
 	return nil
+}
+
+// letGo takes away what is ours.
+func (m mark) letGo(ctx context.Context, scratch string) error {
+	if m.Machine.Domain != "" {
+		return m.abort(ctx)
+	}
+	conn, err := m.Machine.dial(ctx)
+	switch {
+	case err == nil:
+		return errors.Join(m.clear(ctx, conn, scratch), conn.Close())
+	case fault.KindOf(err) == fault.Absent:
+		return nil
+	}
+	return err
 }
 
 // clear is undo with a machine that answers.

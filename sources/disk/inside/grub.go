@@ -13,8 +13,9 @@ import (
 	"saoluu/sources/disk"
 )
 
-// grubProgram is the program of grub-common that reads by the drivers of GRUB.
-const grubProgram = "grub-fstest"
+// grubProgram is the program of grub-common that reads by the drivers of GRUB. Fedora and
+// its kin call it grub2-fstest (grub2-tools-extra).
+const grubProgram, grubProgram2 = "grub-fstest", "grub2-fstest"
 
 // grub is a file system that GRUB knows. Its drivers follow links and do not tell of
 // them.
@@ -23,6 +24,19 @@ type grub struct {
 	file   string
 	device string // as GRUB calls it
 	prefix string // path of the subvolume; empty: none
+}
+
+// hasGrub fails when there is neither; it is known from then on by which name.
+func (d *Disk) hasGrub() error {
+	_, err := d.Command(grubProgram)
+	if err == nil {
+		return nil
+	}
+	if _, other := d.Command(grubProgram2); other != nil {
+		return err
+	}
+	d.renamed = true
+	return nil
 }
 
 // grubName is what GRUB calls a partition.
@@ -38,6 +52,9 @@ func (d *Disk) grubName(p disk.Partition, start int64) string {
 
 // logical returns the volumes of the LVM physical volume that a file has.
 func (d *Disk) logical(ctx context.Context, file string) ([]Volume, error) {
+	if err := d.hasGrub(); err != nil {
+		return nil, err
+	}
 	names := &limited{left: maxText}
 	said, good, err := d.run(ctx, names, grubProgram, file, "ls")
 	if err == nil && !good {

@@ -46,6 +46,7 @@ type Disk struct {
 	volumes []Volume
 	unread  []error
 	listed  bool
+	renamed bool // grub-fstest is called grub2-fstest here
 }
 
 // Kinds of file.
@@ -195,7 +196,7 @@ func (d *Disk) of(ctx context.Context, p disk.Partition) ([]Volume, error) {
 		v.driver = ext{d, file, start}
 		return []Volume{v}, nil
 	case "xfs", "btrfs", "vfat", "ntfs":
-		if _, err := d.Command(grubProgram); err != nil {
+		if err := d.hasGrub(); err != nil {
 			return nil, err
 		}
 		v.driver = grub{d, file, d.grubName(p, start), ""}
@@ -222,6 +223,9 @@ func (v Volume) In(sub string) Volume {
 // run has a program write what it read. It returns what the program says on stderr, and
 // whether it ended well.
 func (d *Disk) run(ctx context.Context, out io.Writer, argv ...string) (said string, good bool, err error) {
+	if d.renamed && argv[0] == grubProgram {
+		argv[0] = grubProgram2
+	}
 	c, err := d.Command(argv...)
 	if err != nil {
 		return "", false, err

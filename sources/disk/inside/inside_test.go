@@ -240,7 +240,7 @@ func TestKnowWithoutPrograms(t *testing.T) {
 	image := build(t, 1)
 	d := open(t, image)
 	d.Command = func(argv ...string) (command.Cmd, error) {
-		if argv[0] == grubProgram {
+		if argv[0] == grubProgram || argv[0] == grubProgram2 {
 			return command.Cmd{}, fault.New(fault.MissingTool, "program", os.ErrNotExist, "install it")
 		}
 		return tool(argv...)
@@ -256,6 +256,25 @@ func TestKnowWithoutPrograms(t *testing.T) {
 		if kind := fault.KindOf(got.Skipped[name]); kind != fault.MissingTool {
 			t.Errorf("%s: %v", name, got.Skipped[name])
 		}
+	}
+}
+
+// Where the program has its other name it is found by that.
+func TestKnowByTheOtherName(t *testing.T) {
+	image := build(t, 1)
+	d := open(t, image)
+	d.Command = func(argv ...string) (command.Cmd, error) {
+		switch argv[0] {
+		case grubProgram:
+			return command.Cmd{}, fault.New(fault.MissingTool, "program", os.ErrNotExist, "install it")
+		case grubProgram2:
+			argv = append([]string{grubProgram}, argv[1:]...)
+		}
+		return tool(argv...)
+	}
+	got, err := d.Know(t.Context(), []string{"/etc/empty"})
+	if err != nil || len(got.Skipped) > 0 || got.Files["/etc/empty"] != sum("") {
+		t.Error(got, err)
 	}
 }
 

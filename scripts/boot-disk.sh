@@ -120,6 +120,9 @@ RC
 	kind=bios
 fi
 uuid=6d617974-6875-4000-8000-000000000001
+if [ "$kind" = uefi-btrfs ]; then
+	uuid=$(cat /proc/sys/kernel/random/uuid) # mkfs.btrfs makes none that another disk of the machine has
+fi
 echo "UUID=$uuid / ext4 ro 0 1" >"$sys/etc/fstab"
 console='console=tty0 console=ttyS0,115200 quiet'
 

@@ -263,6 +263,9 @@ func (t *treeTaking) vital(ctx context.Context, s survey) ([]Fact, error) {
 			return nil, err
 		}
 		for _, path := range found {
+			if !reached(t.held.Tree, path) {
+				continue
+			}
 			if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && !excluded(s.exclude, path) {
 				if c := seen(path, info); c.changed.Before(s.before) {
 					chosen = append(chosen, c)
@@ -272,6 +275,15 @@ func (t *treeTaking) vital(ctx context.Context, s survey) ([]Fact, error) {
 	}
 	facts, _, err := hashAll(ctx, chosen)
 	return facts, err
+}
+
+// reached reports whether a path leads to a file of the tree by no link: one of the system's
+// would lead to a file of this machine, which comes back by no restore.
+func reached(tree, path string) bool {
+	top, err1 := filepath.EvalSymlinks(tree)
+	dir, err2 := filepath.EvalSymlinks(filepath.Dir(path))
+	rest, err3 := filepath.Rel(tree, filepath.Dir(path))
+	return errors.Join(err1, err2, err3) == nil && dir == filepath.Join(top, rest)
 }
 
 // named gives facts about files below a folder the names that the system gives them, each

@@ -80,7 +80,8 @@ func (h *Held) keptWhole(number int) bool {
 }
 
 // swapFiles are files that the system swaps to: by its fstab, and where it is this
-// machine's own by what it does now.
+// machine's own by what it does now. One that does not look like swap is a file like any
+// other, whatever fstab calls it: it would be in no backup.
 func (h *Held) swapFiles() []SwapFile {
 	var paths []string
 	for _, e := range fstab(h.text("/etc/fstab")) {
@@ -98,11 +99,42 @@ func (h *Held) swapFiles() []SwapFile {
 	var all []SwapFile
 	slices.Sort(paths)
 	for _, path := range slices.Compact(paths) {
-		if st, err := os.Lstat(filepath.Join(h.Tree, path)); err == nil && st.Mode().IsRegular() {
-			all = append(all, SwapFile{path, st.Size()})
+		if size, is := h.swapFile(path); is {
+			all = append(all, SwapFile{path, size})
 		}
 	}
 	return all
+}
+
+// Where swap has its mark (Linux, include/linux/swap.h, union swap_header): at the end of
+// its first page, which has 4 KiB on a PC and up to 64 KiB elsewhere.
+var swapPages = []int64{4 << 10, 16 << 10, 64 << 10}
+
+// swapMarks are those of swap, and of swap with a machine in it that sleeps.
+var swapMarks = []string{"SWAPSPACE2", "SWAP-SPACE", "S1SUSPEND\x00", "S2SUSPEND\x00", "ULSUSPEND\x00"}
+
+// swapFile reports whether a path of the system is a file that was made for swap.
+func (h *Held) swapFile(path string) (size int64, is bool) {
+	root, err := os.OpenRoot(h.Tree)
+	if err != nil {
+		return 0, false
+	}
+	defer root.Close()
+	name := strings.TrimPrefix(path, "/")
+	st, err := root.Lstat(name)
+	if err != nil || !st.Mode().IsRegular() {
+		return 0, false
+	}
+	file, err := root.Open(name)
+	if err != nil {
+		return 0, false
+	}
+	defer file.Close()
+	mark := make([]byte, 10)
+	return st.Size(), slices.ContainsFunc(swapPages, func(page int64) bool {
+		_, err := file.ReadAt(mark, page-int64(len(mark)))
+		return err == nil && slices.Contains(swapMarks, string(mark))
+	})
 }
 
 // os reads what the system says of itself.

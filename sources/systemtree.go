@@ -202,10 +202,11 @@ func literal(path string) string {
 func (t *treeTaking) texts(ctx context.Context, dir string) error {
 	root, disk := t.source.Path, t.held.Layout.Disk.Path
 	return keepTexts(ctx, dir, map[string][]string{
-		"blkid.txt":      {"blkid", "-p", disk},
-		"lsblk.json":     {"lsblk", "--json", "--bytes", "--output", "NAME,TYPE,SIZE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS"},
-		"packages.txt":   {"dpkg-query", "--admindir", filepath.Join(root, "var/lib/dpkg"), "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\n"},
-		"rpm.txt":        {"rpm", "--root", root, "--query", "--all"},
+		"blkid.txt":    {"blkid", "-p", disk},
+		"lsblk.json":   {"lsblk", "--json", "--bytes", "--output", "NAME,TYPE,SIZE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS"},
+		"packages.txt": {"dpkg-query", "--admindir", filepath.Join(root, "var/lib/dpkg"), "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\n"},
+		// Not by its --root, which enters that folder: libraries of the system would be loaded from there.
+		"rpm.txt":        {"rpm", "--dbpath", filepath.Join(root, "var/lib/rpm"), "--query", "--all"},
 		"kernel.txt":     {"uname", "-a"},
 		"efibootmgr.txt": {"efibootmgr", "--verbose"},
 	}, map[string][]byte{"sfdisk.txt": []byte(t.held.Layout.Disk.Dump), "efivars.txt": efiVariables()})

@@ -47,7 +47,7 @@ const (
 	bootMemory = 1 << 30
 	bootLimit  = 10 * time.Minute
 	// bootMarker is what a Linux says when it is there: getty(8), and systemd(1).
-	bootMarker = `(?m)login:\s*$|Reached target .*([Mm]ulti-[Uu]ser|[Gg]raphical)`
+	bootMarker = `(?m)\blogin:\s*$|Reached target .*([Mm]ulti-[Uu]ser|[Gg]raphical)`
 )
 
 // Names of what a boot leaves as evidence.

@@ -20,6 +20,7 @@ func TestConsoleFindsTheMarker(t *testing.T) {
 		{"systemd in colours", []string{"[\x1b[0;32m  OK  \x1b[0m] Reached target \x1b[0;1;39mmulti-user.target\x1b[0m - Multi-User System.\r\n"}, true},
 		{"the marker is cut by colours", []string{"Reached target \x1b[1mMulti", "-User\x1b[0m System"}, true},
 		{"still starting", []string{"Reached target basic.target - Basic System.\r\n"}, false},
+		{"it stopped for an emergency", []string{"sulogin: ", "root account is locked, starting shell\r\nsulogin:\r\n"}, false},
 		{"somebody was here", []string{"Last login: Mon Nov  2\r\n"}, false},
 		{"nothing", nil, false},
 	} {

@@ -29,7 +29,7 @@ func (r *Runner) classified(job config.Job) error {
 	if !isConfiguration(job) || job.Classification != nil || !slices.Contains(r.Config.Site.Packs, classifies) {
 		return nil
 	}
-	return fault.New(fault.Refused, fmt.Sprintf("job %q", job.Name),
+	return fault.New(fault.Refused, "",
 		errors.New("nobody has decided on record whether its configuration is a state secret ("+classifies+"-3.7)"),
 		fmt.Sprintf("have it decided, and write the decision, who made it and when in [jobs.%s.classification]", job.Name))
 }

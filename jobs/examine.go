@@ -45,6 +45,9 @@ func (r *Runner) ExamineSources(ctx context.Context) []Examined {
 		job := r.Config.Jobs[name]
 		source, err := r.source(job)
 		if err == nil {
+			err = r.classified(job)
+		}
+		if err == nil {
 			if examiner, ok := source.(sources.Examiner); ok {
 				err = examiner.Examine(ctx)
 			}

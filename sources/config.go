@@ -6,12 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"saoluu/internal/command"
+	"saoluu/internal/fault"
 )
 
 // Parts of a configuration: files as they lie, and what programs and devices say, each
@@ -43,7 +47,24 @@ type Config struct {
 var (
 	_ Source  = (*Config)(nil)
 	_ Locator = (*Config)(nil)
+
+	_ Examiner = (*Config)(nil)
 )
+
+// Examine looks for the programs, and for what is needed to log in to the devices: a key
+// that can be read and the devices' own. No device is asked.
+func (c *Config) Examine(context.Context) error {
+	var all []error
+	for _, one := range c.Commands {
+		if _, err := command.Program(one.Argv[0]); err != nil && !one.optional {
+			all = append(all, fault.New(fault.KindOf(err), fmt.Sprintf("command %q", one.Name), err, fault.HintOf(err)))
+		}
+	}
+	for _, d := range c.Devices {
+		all = append(all, d.ready())
+	}
+	return errors.Join(all...)
+}
 
 // Prepare asks programs and devices, and makes the files ready to be read. One that
 // does not answer is in Lacks, so that what there is of the others is saved; the error is
@@ -55,8 +76,8 @@ func (c *Config) Prepare(ctx context.Context, scratch string) (_ Payload, err er
 			err = errors.Join(err, s.remove())
 		}
 	}()
-	for _, command := range c.Commands {
-		if err := s.add(ctx, PartCommands, command.Name+".txt", command.output); err != nil {
+	for _, one := range c.Commands {
+		if err := s.add(ctx, PartCommands, one.Name+".txt", one.output); err != nil {
 			return Payload{}, err
 		}
 	}

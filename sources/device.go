@@ -188,6 +188,24 @@ func (d Device) dial(ctx context.Context) (*ssh.Client, error) {
 	return ssh.NewClient(c, channels, requests), nil
 }
 
+// ready reports what lacks for a login before anybody is asked.
+func (d Device) ready() error {
+	config, err := d.config()
+	if err != nil || len(config.HostKeyAlgorithms) > 0 {
+		return err
+	}
+	text, err := os.ReadFile(d.KnownHosts)
+	if err != nil || bytes.Contains(text, []byte("@cert-authority")) {
+		return err
+	}
+	return d.stranger()
+}
+
+// stranger is the error for a device whose key nobody has written down.
+func (d Device) stranger() error {
+	return d.fault(fault.WrongTarget, fmt.Sprintf("run \"ssh-keyscan -p %d %s\", compare with the device's own key, and add it there", d.Port, d.Host), "its key is not in %s", d.KnownHosts)
+}
+
 // config says who we are and which key the device must have.
 func (d Device) config() (*ssh.ClientConfig, error) {
 	known, err := knownhosts.New(d.KnownHosts)
@@ -267,7 +285,7 @@ func (d Device) refusal(ctx context.Context, err error) error {
 	case errors.As(err, &revoked):
 		return d.fault(fault.WrongTarget, "ask who runs the device for its present key", "its key is marked as revoked")
 	case errors.As(err, &key) && len(key.Want) == 0:
-		return d.fault(fault.WrongTarget, fmt.Sprintf("run \"ssh-keyscan -p %d %s\", compare with the device's own key, and add it there", d.Port, d.Host), "its key is not in %s", d.KnownHosts)
+		return d.stranger()
 	case errors.As(err, &key):
 		return d.fault(fault.WrongTarget, "ask who runs the device whether its key was changed before you replace it", "its key is another than in %s: somebody may be in between", d.KnownHosts)
 	case strings.Contains(err.Error(), "unable to authenticate"):

@@ -177,3 +177,28 @@ func TestPlainLines(t *testing.T) {
 		}
 	}
 }
+
+// What lacks for a login is told before the night comes, and no device is asked.
+func TestDeviceReady(t *testing.T) {
+	d := played{password: "s3cret-password", talk: func(ssh.Channel, string) uint32 { t.Error("it was asked"); return 1 }}.start(t)
+	if err := (&Config{Devices: []Device{d}}).Examine(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(*Device){
+		"its key is not in":          func(d *Device) { d.Host = "127.0.0.9" },
+		"read the known hosts":       func(d *Device) { d.KnownHosts += ".none" },
+		"read the SSH key":           func(d *Device) { d.Key = d.KnownHosts + ".none" },
+		"the SSH key cannot be used": func(d *Device) { d.Key = d.KnownHosts },
+	} {
+		other := d
+		change(&other)
+		err := (&Config{Devices: []Device{other, d}}).Examine(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || fault.HintOf(err) == "" {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+	c := Config{Commands: []ConfigCommand{{Name: "so", Argv: []string{"saoluu-no-such-program"}}}}
+	if err := c.Examine(t.Context()); fault.KindOf(err) != fault.MissingTool {
+		t.Error(err)
+	}
+}

@@ -241,6 +241,9 @@ func (m *machine) await(ctx context.Context, limit time.Duration) (booted bool, 
 			return false, "", m.died()
 		case <-timer.C:
 			why = "not up after " + span(limit)
+			if !m.kernel {
+				why += ", and no kernel was seen running"
+			}
 			if m.starved() {
 				err = fault.New(fault.TimedOut, "boot", errors.New(why+", and it waited for a processor longer than it had one"),
 					"test when the machine does less, or raise the limit of the check")
@@ -250,7 +253,10 @@ func (m *machine) await(ctx context.Context, limit time.Duration) (booted bool, 
 			if why, err = m.stuck(ctx); why != "" || err != nil {
 				return false, why, err
 			}
-			if m.shows(ctx) {
+			if err = m.meetKernel(ctx); err != nil {
+				return false, "", err
+			}
+			if m.kernel && m.shows(ctx) {
 				return true, "", nil
 			}
 		}
@@ -359,7 +365,7 @@ func (t *tenant) kvmWorks(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer os.Remove(path)
-	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory, kvm: true}, signs{text: regexp.MustCompile(probeWord)})
+	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory, kvm: true}, signs{text: regexp.MustCompile(probeWord), bare: true})
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}

@@ -22,10 +22,13 @@ func TestConsoleFindsTheMarker(t *testing.T) {
 		{"still starting", []string{"Reached target basic.target - Basic System.\r\n"}, false},
 		{"it stopped for an emergency", []string{"sulogin: ", "root account is locked, starting shell\r\nsulogin:\r\n"}, false},
 		{"somebody was here", []string{"Last login: Mon Nov  2\r\n"}, false},
+		{"the kernel repeats what it was told", []string{"[    0.000000] Command line: root=LABEL=may login:\r\n"}, false},
 		{"nothing", nil, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newConsole(regexp.MustCompile(bootMarker))
+			_, _ = c.Write([]byte("1. may login:\r\n2. Reached target Multi-User")) // a boot menu
+			c.look()
 			for _, p := range tc.pieces {
 				if _, err := c.Write([]byte(p)); err != nil {
 					t.Fatal(err)
@@ -49,6 +52,7 @@ func TestConsoleFindsTheMarker(t *testing.T) {
 // and last is kept.
 func TestConsoleIsBounded(t *testing.T) {
 	c := newConsole(regexp.MustCompile("never"))
+	c.look()
 	_, _ = c.Write([]byte("the beginning\n"))
 	flood := bytes.Repeat([]byte("x"), 1<<20)
 	for range 8 {

@@ -15,12 +15,14 @@ const (
 	consoleWindow = 8 << 10
 )
 
-// A console takes what a machine writes on its serial line, and looks for a marker.
+// A console takes what a machine writes on its serial line, and looks for a marker in
+// what comes after look was called: before, a boot menu may say anything.
 type console struct {
 	marker *regexp.Regexp
 	found  chan struct{} // closed when the marker came
 
 	mu      sync.Mutex
+	looking bool
 	head    []byte
 	tail    []byte
 	dropped int64
@@ -51,14 +53,26 @@ func (c *console) Write(p []byte) (int, error) {
 	}
 	c.window = append(c.window, p...)
 	if over := len(c.window) - consoleWindow; over > 0 {
+		over += bytes.IndexByte(c.window[over:], '\n') + 1 // half a line may say another thing
 		c.window = append(c.window[:0], c.window[over:]...)
 	}
 	c.hear(p)
-	if !c.seen && c.marker.Match(plainText(c.window)) {
+	if c.looking && !c.seen && c.marker.Match(repeated.ReplaceAll(plainText(c.window), nil)) {
 		c.seen = true
 		close(c.found)
 	}
 	return len(p), nil
+}
+
+// repeated are the lines in which a kernel says what it was told, not what it does
+// (Linux, init/main.c).
+var repeated = regexp.MustCompile(`(?im)^.*\bcommand line:.*$`)
+
+// look begins to look for the marker, in what comes from now on.
+func (c *console) look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looking, c.window = true, nil
 }
 
 // Bounds of what is heard, in bytes.

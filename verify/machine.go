@@ -52,6 +52,8 @@ type machine struct {
 	process *command.Process
 	monitor *qmp.Conn
 	want    signs
+	kernel  bool     // one was seen running, or none is expected
+	stale   []string // lines of the screen from before
 	told    string   // by which sign it was told to be up, where that was not its serial line
 	looks   int      // at its screen
 	alike   bool     // the last one was as it should be
@@ -142,7 +144,10 @@ func (t *tenant) start(ctx context.Context, s machineSpec, want signs) (_ *machi
 			return nil, err
 		}
 	}
-	m := &machine{tenant: t, console: newConsole(want.text), want: want}
+	m := &machine{tenant: t, console: newConsole(want.text), want: want, kernel: want.bare}
+	if want.bare {
+		m.console.look()
+	}
 	for _, socket := range []string{m.socket(), agentSocket(m.socket())} {
 		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -75,16 +75,20 @@ func forbid(what string, argv []string) error {
 
 // runProbe boots the disk of the probe by emulation and says how it went.
 func runProbe(ctx context.Context, dir string) string {
+	return bootProbe(ctx, dir, signs{text: regexp.MustCompile(probeWord), bare: true}, time.Minute)
+}
+
+func bootProbe(ctx context.Context, dir string, want signs, limit time.Duration) string {
 	t := &tenant{dir: dir, sockets: dir}
 	path, err := t.probeDisk()
 	if err != nil {
 		return err.Error()
 	}
-	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory}, signs{text: regexp.MustCompile(probeWord)})
+	m, err := t.start(ctx, machineSpec{disk: path, firmware: firmwareBIOS, bus: "virtio", memory: probeMemory}, want)
 	if err != nil {
 		return fmt.Sprintf("%s: %v: %s", fault.KindOf(err), err, fault.HintOf(err))
 	}
-	up, why, err := m.await(ctx, time.Minute)
+	up, why, err := m.await(ctx, limit)
 	return fmt.Sprintf("up: %v %s %v %q", up, why, errors.Join(err, m.stop()), m.console.text())
 }
 
@@ -99,6 +103,43 @@ func TestProbe(t *testing.T) {
 	}
 	if out := runProbe(t.Context(), t.TempDir()); !strings.HasPrefix(out, "up: true") {
 		t.Error(out)
+	}
+}
+
+// What is said before a kernel runs is no sign, be it what was waited for: a boot menu may
+// have such an entry.
+func TestWordsWithoutAKernel(t *testing.T) {
+	if _, err := command.LookPath("qemu-system-x86_64"); err != nil {
+		if os.Getenv("SAOLUU_MUST_RUN") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	out := bootProbe(t.Context(), t.TempDir(), signs{text: regexp.MustCompile(probeWord)}, 5*time.Second)
+	if !strings.HasPrefix(out, "up: false not up after 5s, and no kernel was seen running") || !strings.Contains(out, probeWord) {
+		t.Error(out)
+	}
+}
+
+// What QEMU 7.2 showed of machines in these states.
+func TestInKernel(t *testing.T) {
+	for _, tc := range []struct {
+		name, registers string
+		in              bool
+	}{
+		{"Linux", "RIP=ffffffff81c0abcd RFL=00000246\nCR0=80050033 CR2=0", true},
+		{"a program of Linux", "RIP=00007f3a12345678 RFL=00000246\nCR0=80050033 CR2=0", false},
+		{"32-bit Linux", "EIP=c1a2b3c4 EFL=00000246\nCR0=80050033 CR2=0", true},
+		{"GRUB on a BIOS", "EIP=00009abc EFL=00000002\nCR0=00000011 CR2=0", false},
+		{"a BIOS in its ROM", "EIP=fffffff0 EFL=00000002\nCR0=60000010 CR2=0", false},
+		{"UEFI", "RIP=000000003e1f0000 RFL=00000246\nCR0=80010033 CR2=0", false},
+	} {
+		if in, err := inKernel(tc.registers); in != tc.in || err != nil {
+			t.Errorf("%s: %v, %v", tc.name, in, err)
+		}
+	}
+	if _, err := inKernel("PC=0"); fault.KindOf(err) != fault.Unknown {
+		t.Errorf("another processor: %v", err)
 	}
 }
 

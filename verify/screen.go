@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -24,6 +25,7 @@ import (
 type signs struct {
 	text    *regexp.Regexp // on its serial line, or on its screen while that shows text
 	picture *picture       // of its screen; nil: none
+	bare    bool           // whatever shows them: no operating system is expected
 }
 
 // signs reads what a check asks for.
@@ -159,7 +161,7 @@ func (m *machine) shows(ctx context.Context) bool {
 	if m.looks++; m.looks%looksEach != 0 {
 		return false
 	}
-	if m.want.text.MatchString(m.textScreen(ctx)) {
+	if m.want.text.MatchString(m.newLines(ctx)) {
 		m.told = ", by the text on its screen"
 		return true
 	}
@@ -173,6 +175,14 @@ func (m *machine) shows(ctx context.Context) bool {
 		m.told = ", by the picture on its screen"
 	}
 	return m.alike && before
+}
+
+// newLines are the lines of the screen that did not stand there already when the kernel
+// came: that does not clear what a boot menu wrote.
+func (m *machine) newLines(ctx context.Context) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(m.textScreen(ctx), "\n"), func(line string) bool {
+		return slices.Contains(m.stale, line)
+	}), "\n")
 }
 
 // textScreen is what stands on the screen; nonsense while that shows graphics.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,7 +131,7 @@ func (m *machine) waitFor(ctx context.Context, wait time.Duration, knock string,
 	for {
 		text := m.console.sofar()
 		at := promptOf(text)
-		if refusedLogin.MatchString(text) {
+		if slices.Contains(wanted, atRefusal) && refusedLogin.MatchString(text) { // others say such things too
 			at = atRefusal
 		}
 		for _, w := range wanted {

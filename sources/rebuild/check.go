@@ -109,6 +109,9 @@ func paths(f *system.FileSystem) error {
 		if s.Path != "" && !filepath.IsLocal(s.Path) || path.Clean(s.Path) != s.Path && s.Path != "" {
 			return fmt.Errorf("the subvolume %q is at no path", s.Path)
 		}
+		if s.Mounted && strings.ContainsRune(s.Path, ',') { // it would end the option of mount(8), and begin another
+			return fmt.Errorf("the subvolume %q cannot be mounted by its name", s.Path)
+		}
 		if s.Mounted {
 			mounts = append(mounts, s.At)
 		}

@@ -86,8 +86,9 @@ func TestLinksLeadNowhere(t *testing.T) {
 	}
 }
 
-// Numbers of a layout that leave no room for arithmetic are refused, or do no harm.
-func TestNumbersThatOverflow(t *testing.T) {
+// Layouts that somebody made up are refused, or do no harm: with numbers that leave no room
+// for arithmetic, and with names that are more than names.
+func TestHostileLayouts(t *testing.T) {
 	need(t)
 	const most = 1<<63 - 1
 	for name, spoil := range map[string]func(l *system.Layout){
@@ -96,6 +97,10 @@ func TestNumbersThatOverflow(t *testing.T) {
 		},
 		"code": func(l *system.Layout) {
 			l.Code = []system.Code{{What: system.CodeGap, Name: "gap", Offset: most - 100, Length: 400}}
+		},
+		"a name with an option": func(l *system.Layout) {
+			l.FileSystems[1].Type, l.FileSystems[1].Mount = "btrfs", ""
+			l.FileSystems[1].Subvolumes = []system.Subvolume{{ID: 256, Path: "@,device=sda", At: "/", Mounted: true}}
 		},
 	} {
 		l := hostile(t)

@@ -273,7 +273,17 @@ func TestForgetThatIsRefused(t *testing.T) {
 	}
 	thaw := func() { _, _ = command.Run(context.WithoutCancel(ctx), command.Cmd{Argv: []string{chattr, "-i", dir}}) }
 	t.Cleanup(thaw)
-	err = e.Forget(ctx, r, ids)
+	// restic 0.19 itself crashes now and then when storage refuses several deletions at once,
+	// and leaves its lock; seldom, and not to be had on purpose.
+	for range 3 {
+		if err = e.Forget(ctx, r, ids); err == nil || !strings.Contains(err.Error(), "restic crashed") {
+			break
+		}
+		t.Log(err)
+		if _, left, err := e.Unlock(ctx, r); err != nil || left > 0 {
+			t.Fatalf("%d locks are left: %v", left, err)
+		}
+	}
 	wantKind(t, err, fault.Failed, "2 of 2 are still there")
 	_, err = e.Backup(ctx, r, BackupRequest{Stdin: sh("echo x"), Filename: "f", Host: "h"})
 	wantKind(t, err, fault.Denied, "operation not permitted")

@@ -23,14 +23,14 @@ type entry struct {
 	example string // a line of TOML; "" for tables
 }
 
-// A manual holds the comments of config.go and job.go: of types by their name, of fields by
+// A manual holds the comments of these files: of types by their name, of fields by
 // "Type.Field".
 type manual map[string]entry
 
 func readManual(t *testing.T) manual {
 	t.Helper()
 	m := manual{}
-	for _, name := range []string{"config.go", "job.go", "target.go", "configuration.go", "guest.go"} {
+	for _, name := range []string{"config.go", "job.go", "restoretest.go", "target.go", "configuration.go", "guest.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

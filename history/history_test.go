@@ -195,7 +195,7 @@ func TestDiff(t *testing.T) {
 		{"added", "/etc/a", "", "one\n", "--- before\n+++ after\n@@ -0,0 +1,1 @@\n+one\n"},
 		{"binary", "/etc/a", "\x00\x01", "\x00\x02", "(not shown: not text)\n"},
 		{"shadow", "/etc/shadow", "root:x:1\n", "root:y:1\n", "(not shown: the file holds secrets)\n"},
-		{"an older pgpass", "/root/.pgpass.old", "a:b:c:d:e\n", "a:b:c:d:f\n", "(not shown: the file holds secrets)\n"},
+		{"an older pgpass", "/srv/.pgpass.old", "a:b:c:d:e\n", "a:b:c:d:f\n", "(not shown: the file holds secrets)\n"},
 	} {
 		if got := Diff(tc.file, []byte(tc.before), []byte(tc.after)); got != tc.want {
 			t.Errorf("%s:\n%s", tc.name, cmp.Diff(tc.want, got))

@@ -221,23 +221,29 @@ func nothingLeft(t *testing.T, scratch, image string) {
 	}
 }
 
-// lookAt opens a rebuilt disk and compares its files.
-func lookAt(t *testing.T, l *system.Layout, image string) {
+// opened shows a rebuilt disk until the test ends.
+func opened(t *testing.T, l *system.Layout, image string) *Disk {
 	t.Helper()
 	file, err := os.Open(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
 	d, err := Open(t.Context(), l, file, t.TempDir(), false)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(errors.Join(err, file.Close()))
 	}
-	defer func() {
-		if err := d.Close(); err != nil {
+	t.Cleanup(func() {
+		if err := errors.Join(d.Close(), file.Close()); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return d
+}
+
+// lookAt opens a rebuilt disk and compares its files.
+func lookAt(t *testing.T, l *system.Layout, image string) {
+	t.Helper()
+	d := opened(t, l, image)
 	for name, want := range files {
 		if got, err := os.ReadFile(filepath.Join(d.Root, name)); string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
@@ -266,20 +272,7 @@ func TestBesideTheSystemItself(t *testing.T) {
 	l, dir := sample(t), t.TempDir()
 	first := filepath.Join(dir, "first.img")
 	rebuild(t, l, dir, first)
-	file, err := os.Open(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	d, err := Open(t.Context(), l, file, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	opened(t, l, first)
 	second := filepath.Join(dir, "second.img")
 	rebuild(t, l, dir, second)
 	lookAt(t, l, second)

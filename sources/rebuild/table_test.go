@@ -86,16 +86,7 @@ func TestTables(t *testing.T) {
 					t.Errorf("the boot code is not there: %v", err)
 				}
 			}
-			file, err := os.Open(image)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
-			d, err := Open(t.Context(), l, file, t.TempDir(), false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer d.Close()
+			d := opened(t, l, image)
 			for name, want := range files {
 				if text, err := os.ReadFile(filepath.Join(d.Root, name)); string(text) != want {
 					t.Errorf("%s: %q, %v", name, text, err)
